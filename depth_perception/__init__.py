@@ -1,0 +1,1 @@
+"""Metric depth, point clouds and stereo views from a single camera, on ROS 2."""

@@ -1,0 +1,1 @@
+"""The depth-perception command line, one file per sub-command."""
