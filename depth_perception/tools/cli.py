@@ -1,0 +1,51 @@
+"""The ``depth-perception`` command: parses, then calls one function."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog='depth-perception', description='Depth from one camera, on ROS 2.'
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    _add_demo(commands)
+    arguments = vars(parser.parse_args(argv))
+    command = arguments.pop('run')
+    arguments.pop('command')
+    try:
+        return command(**arguments)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f'depth-perception: {error}', file=sys.stderr)
+        return 1
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    demo = commands.add_parser(
+        'demo', help='real nodes on a photograph and a procedural room; pictures, bag, table'
+    )
+    demo.add_argument(
+        '--source',
+        help='your own video file, image, image folder or /dev/videoN instead',
+    )
+    demo.add_argument('--hfov-deg', type=float, default=60.0,
+                      help='horizontal field of view of your own source (default: %(default)s)')
+    demo.add_argument('--seconds', type=float, default=6.0,
+                      help='how long each source is measured (default: %(default)s)')
+    demo.add_argument('--output', type=Path, default=Path('demo_output'))
+    demo.set_defaults(run=_demo)
+
+
+def _demo(**arguments) -> int:
+    # Imported here: the other commands and --help need no ROS.
+    from depth_perception.tools.demo import run
+
+    return run(**arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

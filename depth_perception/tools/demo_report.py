@@ -1,0 +1,134 @@
+"""What the demo leaves behind: summary.json, the table and the pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Iterable
+
+import cv2
+import numpy as np
+from rclpy.serialization import deserialize_message
+from rich.console import Console
+from rich.table import Table
+from rosbags.rosbag2 import Reader
+
+from depth_perception.colorize import annotate, colorize
+from depth_perception.metrics import depth_metrics
+from depth_perception.nodes._messages import camera_model, to_cloud, to_depth, to_rgb
+from depth_perception.point_cloud import render_cloud, write_ply
+from depth_perception.tools.recorder import message_class
+
+#: Limits of the colour scale in metres, equal for prediction and truth.
+NEAR_M, FAR_M = 0.5, 8.0
+
+
+def accuracy(pairs: Iterable[tuple[np.ndarray, np.ndarray]], model: Path) -> dict:
+    """Score predictions and the two baselines against true depth.
+
+    Parameters
+    ----------
+    pairs : iterable of ((H, W), (H, W)) float32
+        Predicted and true depth, metres, NaN where unknown.
+    model : Path
+        The model's ONNX file; the training set's mean and median depth lie beside it.
+
+    Returns
+    -------
+    dict
+        ``abs_rel``, ``delta1`` and the AbsRel of predicting the training set's mean depth of
+        each pixel and its median; empty without truth.
+    """
+    pairs = list(pairs)
+    if not pairs:
+        return {}
+    with np.load(model.with_suffix('.baselines.npz')) as stored:
+        mean, median = stored['mean'].astype(np.float32), float(stored['median'])
+    scores = [depth_metrics(depth, truth) for depth, truth in pairs]
+    return {
+        'abs_rel': _mean(score['abs_rel'] for score in scores),
+        'delta1': _mean(score['delta1'] for score in scores),
+        'abs_rel_mean_depth': _mean(
+            depth_metrics(cv2.resize(mean, truth.shape[::-1]), truth)['abs_rel']
+            for _, truth in pairs
+        ),
+        'abs_rel_median_depth': _mean(
+            depth_metrics(np.full_like(truth, median), truth)['abs_rel'] for _, truth in pairs
+        ),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def write_summary(path: Path, key: str, value: dict) -> None:
+    """Replace one top-level key of the summary; other demos' keys stay."""
+    summary = json.loads(path.read_text()) if path.exists() else {}
+    summary[key] = value
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(json.dumps(summary, indent=2) + '\n')
+    os.replace(temporary, path)
+
+
+def print_table(console: Console, results: dict[str, dict]) -> None:
+    """Print one row a source; '-' where the true depth is unknown."""
+    table = Table(title='depth_perception demo')
+    for column in ('source', 'frames in', 'out', 'lost', 'Hz', 'latency p50 ms', 'p99 ms',
+                   'AbsRel', 'delta1', 'AbsRel of mean depth', 'of median'):
+        table.add_column(column, justify='right')
+    for name, row in results.items():
+        table.add_row(
+            name, str(row['frames_in']), str(row['frames_out']), str(row['frames_lost']),
+            f'{row["rate_hz"]:.1f}', f'{row["latency_ms"]["p50"]:.1f}',
+            f'{row["latency_ms"]["p99"]:.1f}',
+            *(f'{row[key]:.3f}' if key in row else '-'
+              for key in ('abs_rel', 'delta1', 'abs_rel_mean_depth', 'abs_rel_median_depth')),
+        )
+    console.print(table)
+
+
+def draw(bag: Path, namespace: str, folder: Path, truth: np.ndarray | None) -> None:
+    """Draw the bag's last messages into ``folder``: PNG pictures and a .ply."""
+    topics = last_messages(bag)
+    node = f'{namespace}/depth_node'
+    image = _bgr(topics[f'{namespace}/image'])
+    depth = to_depth(topics[f'{node}/depth/image_rect'])
+    if f'{namespace}/ground_truth/depth' in topics:
+        truth = to_depth(topics[f'{namespace}/ground_truth/depth'])
+    cloud = to_cloud(topics[f'{node}/points'])
+    intrinsics = camera_model(topics[f'{node}/depth/camera_info']).rectified_intrinsics()
+    pictures = {
+        'image': image,
+        'depth': _legend(depth),
+        'truth': None if truth is None else _legend(truth),
+        'point_cloud': render_cloud(cloud, intrinsics),
+        'side_by_side': _bgr(topics[f'{node}/stereo/side_by_side']),
+        'anaglyph': _bgr(topics[f'{node}/stereo/anaglyph']),
+    }
+    for name, picture in pictures.items():
+        if picture is not None:
+            cv2.imwrite(str(folder / f'{name}.png'), picture)
+    write_ply(folder / 'point_cloud.ply', cloud)
+
+
+def last_messages(bag: Path) -> dict[str, object]:
+    """Return the last message of each topic, decoded by rclpy."""
+    latest = {}
+    with Reader(bag) as reader:
+        for connection, _, data in reader.messages():
+            latest[connection] = bytes(data)
+    return {
+        connection.topic: deserialize_message(data, message_class(connection.msgtype))
+        for connection, data in latest.items()
+    }
+
+
+def _legend(depth: np.ndarray) -> np.ndarray:
+    return annotate(colorize(depth, NEAR_M, FAR_M), NEAR_M, FAR_M)
+
+
+def _bgr(message) -> np.ndarray:
+    image, order = to_rgb(message)
+    return image if order == 'bgr' else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
