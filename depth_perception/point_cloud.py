@@ -1,0 +1,218 @@
+"""Depth and colour to an organised XYZRGB point cloud; filters, PLY files and pictures of it.
+
+A cloud is an (H, W, 4) float32 array: x, y, z in metres in the camera's optical frame and the
+colour packed as PCL and RViz expect it, the bytes B, G, R, 255 seen as one float32. A pixel
+without depth has NaN in x, y and z. A list of points has the shape (N, 4).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from depth_perception.geometry import Intrinsics, ray_planes
+
+TO_BGRA = {'rgb': cv2.COLOR_RGB2BGRA, 'bgr': cv2.COLOR_BGR2BGRA}
+PLY_POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
+                      ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')])
+PLY_HEADER = """ply
+format binary_little_endian 1.0
+element vertex {count}
+property float x
+property float y
+property float z
+property uchar red
+property uchar green
+property uchar blue
+end_header
+"""
+
+
+class PointCloudError(ValueError):
+    """Images, buffers or settings that do not make a point cloud."""
+
+
+class CloudBuilder:
+    """Fills organised clouds for one camera; the ray tables are made once.
+
+    Whole planes and one cv2.merge are an order of magnitude faster than anything that strides
+    through points, because every pass is contiguous.
+
+    Parameters
+    ----------
+    intrinsics : Intrinsics
+        Of the full depth image.
+    stride : int
+        Every `stride`-th pixel of every `stride`-th row becomes a point.
+
+    Attributes
+    ----------
+    width, height : int
+        Of the cloud.
+    """
+
+    def __init__(self, intrinsics: Intrinsics, stride: int = 1) -> None:
+        cloud = intrinsics.strided(stride)
+        self.width, self.height = cloud.width, cloud.height
+        self._stride = stride
+        self._image_shape = (intrinsics.height, intrinsics.width)
+        self._ray_x, self._ray_y = ray_planes(cloud)
+        shape = (self.height, self.width)
+        self._x, self._y, self._z, self._rgb = (np.empty(shape, np.float32) for _ in range(4))
+        self._bgra = np.empty((*self._image_shape, 4), np.uint8)
+        self._packed = self._bgra.view(np.float32)[..., 0]
+
+    def fill(self, depth: np.ndarray, image: np.ndarray, out: np.ndarray,
+             channel_order: str = 'rgb') -> None:
+        """Write the cloud of one frame into `out`, which may be a message's own buffer.
+
+        Parameters
+        ----------
+        depth : (H, W) float32, metres; NaN: no point
+        image : (H, W, 3) uint8
+        out : (height, width, 4) float32, contiguous
+        channel_order : 'rgb' or 'bgr'
+            Of `image`.
+
+        Raises
+        ------
+        PointCloudError
+            If a size, a type or the channel order is none of these.
+        """
+        self._check(depth, image, out, channel_order)
+        cv2.cvtColor(image, TO_BGRA[channel_order], dst=self._bgra)
+        rgb = self._packed
+        if self._stride > 1:
+            # packed first: striding over 4-byte elements is several times faster than over 3
+            np.copyto(self._rgb, rgb[::self._stride, ::self._stride])
+            np.copyto(self._z, depth[::self._stride, ::self._stride])
+            depth, rgb = self._z, self._rgb
+        cv2.multiply(depth, self._ray_x, dst=self._x)
+        cv2.multiply(depth, self._ray_y, dst=self._y)
+        cv2.merge([self._x, self._y, depth, rgb], dst=out)
+
+    def _check(self, depth: np.ndarray, image: np.ndarray, out: np.ndarray,
+               channel_order: str) -> None:
+        if depth.shape != self._image_shape or depth.dtype != np.float32:
+            raise PointCloudError(f'depth is {depth.dtype} {depth.shape}; this camera needs '
+                                  f'float32 {self._image_shape}')
+        if image.shape != (*self._image_shape, 3) or image.dtype != np.uint8:
+            raise PointCloudError(f'image is {image.dtype} {image.shape}; the depth needs '
+                                  f'uint8 {(*self._image_shape, 3)}: register one to the other')
+        wanted = (self.height, self.width, 4)
+        # anything else and cv2 would fill a new array, silently
+        if out.shape != wanted or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise PointCloudError(f'out is {out.dtype} {out.shape}; it must be contiguous '
+                                  f'float32 {wanted}')
+        if channel_order not in TO_BGRA:
+            raise PointCloudError(f"channel order is {channel_order!r}; use 'rgb' or 'bgr'")
+
+
+def pack_rgb(rgb: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) uint8 RGB -> (...) float32 packed as in a cloud."""
+    bgra = np.full((*rgb.shape[:-1], 4), 255, np.uint8)
+    bgra[..., :3] = rgb[..., ::-1]
+    return bgra.view(np.float32)[..., 0]
+
+
+def unpack_rgb(packed: np.ndarray) -> np.ndarray:
+    """Packed float32 colours (...) -> (..., 3) uint8 RGB."""
+    bytes_ = np.ascontiguousarray(packed, np.float32)[..., None].view(np.uint8)
+    return bytes_[..., 2::-1]
+
+
+def valid_points(cloud: np.ndarray) -> np.ndarray:
+    """Points of a cloud (..., 4) that have a position -> (N, 4) float32, in the cloud's order."""
+    points = np.asarray(cloud, np.float32).reshape(-1, 4)
+    return points[np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])]
+
+
+def flying_pixel_mask(depth: np.ndarray, relative_step: float) -> np.ndarray:
+    """Find the pixels that hang in the air between a near and a far surface.
+
+    A pixel is one of them when it lies more than `relative_step` of a neighbour's depth behind
+    that neighbour (8 neighbours). The near side of an edge is kept, so obstacles keep their
+    full size.
+
+    Parameters
+    ----------
+    depth : (H, W) float32, metres
+    relative_step : float
+        0.05 is 5 %; floors seen at a grazing angle need 0.05 or more.
+
+    Returns
+    -------
+    (H, W) bool
+        True: flying. Pixels without depth are not flying.
+    """
+    # NaN would poison its whole neighbourhood in a minimum; infinity loses every comparison
+    nearest = cv2.erode(np.where(np.isnan(depth), np.float32(np.inf), depth),
+                        np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return depth > nearest * np.float32(1.0 + relative_step)
+
+
+def voxel_downsample(cloud: np.ndarray, voxel_size: float) -> np.ndarray:
+    """One point per occupied cube: the mean position and the mean colour of the points in it.
+
+    Parameters
+    ----------
+    cloud : (..., 4) float32
+        Points without position are dropped.
+    voxel_size : float
+        Edge of a cube, metres; cubes are aligned to the origin.
+
+    Returns
+    -------
+    (M, 4) float32
+
+    Raises
+    ------
+    PointCloudError
+        If `voxel_size` is not positive, or too small for the size of the cloud.
+    """
+    if not voxel_size > 0.0:
+        raise PointCloudError(f'voxel size is {voxel_size:g} m; it must be above 0')
+    points = valid_points(cloud)
+    if not len(points):
+        return points
+    keys = _voxel_keys(points[:, :3], voxel_size)
+    order = np.argsort(keys)
+    points, keys = points[order], keys[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
+    counts = np.diff(starts, append=len(keys))
+    means = np.empty((len(starts), 4), np.float32)
+    for axis in range(3):
+        # double: float32 sums of thousands of points lose the millimetre
+        means[:, axis] = np.add.reduceat(points[:, axis].astype(np.float64), starts) / counts
+    colours = np.add.reduceat(unpack_rgb(points[:, 3]), starts, axis=0, dtype=np.uint32)
+    means[:, 3] = pack_rgb(np.rint(colours / counts[:, None]).astype(np.uint8))
+    return means
+
+
+def _voxel_keys(xyz: np.ndarray, voxel_size: float) -> np.ndarray:
+    """One integer per point (N,), equal for points in the same cube."""
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    first = np.floor(low.astype(np.float64) / voxel_size)
+    counts = np.floor(high.astype(np.float64) / voxel_size) - first + 1.0
+    if counts.prod() >= 2.0 ** 62:
+        raise PointCloudError(
+            f'voxel size is {voxel_size:g} m and the cloud reaches from {low} to {high} m: more '
+            'cubes than can be counted; use larger voxels or limit the depth')
+    cells = (np.floor(xyz.astype(np.float64) / voxel_size) - first).astype(np.int64)
+    _, ny, nz = counts.astype(np.int64)
+    return (cells[:, 0] * ny + cells[:, 1]) * nz + cells[:, 2]
+
+
+def write_ply(path: str | Path, cloud: np.ndarray) -> None:
+    """Write the valid points of a cloud (..., 4) as a binary PLY file with colours."""
+    points = valid_points(cloud)
+    rows = np.empty(len(points), PLY_POINT)
+    for axis, name in enumerate('xyz'):
+        rows[name] = points[:, axis]
+    for channel, plane in zip(('red', 'green', 'blue'), unpack_rgb(points[:, 3]).T):
+        rows[channel] = plane
+    with open(path, 'wb') as file:
+        file.write(PLY_HEADER.format(count=len(rows)).encode('ascii'))
+        file.write(rows.tobytes())
