@@ -1,0 +1,15 @@
+"""A ROS graph of its own for tools that start nodes themselves."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope='module')
+def isolated_graph():
+    """Keep other graphs on this machine out, and this one's settings in."""
+    before = dict(os.environ)
+    os.environ['ROS_DOMAIN_ID'] = str(80 + os.getpid() % 20)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
