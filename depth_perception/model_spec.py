@@ -1,0 +1,210 @@
+"""The ONNX file of a model: its contract read, written and checked against the graph.
+
+The contract is JSON in the file's metadata under the key ``depth_perception``. A foreign model
+gets the same JSON as a file beside it: ``FILE.onnx.json``.
+
+A model for one frame has the input ``image`` float32 (1, 3, h, w), for N frames (a focus stack)
+(1, N, 3, h, w), normalised as ``(x / 255 - mean) / std``; the outputs are ``depth`` float32
+(1, 1, h, w) and, where ``confidence`` is true, ``confidence`` of the same shape, 0..1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import hashlib
+import os
+from pathlib import Path
+import tempfile
+from typing import Any
+
+from google.protobuf.message import DecodeError
+import onnx
+
+from depth_perception.model_contract import (
+    OUTPUT_KINDS,
+    ModelError,
+    ModelSpec,
+    parse_spec,
+    to_json,
+)
+
+__all__ = ['DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'OUTPUT_KINDS', 'find_model', 'read_spec',
+           'weights_sha256', 'write_spec']
+
+DEFAULT_MODEL = 'realtime_unet_m'
+METADATA_KEY = 'depth_perception'
+
+
+def read_spec(path: str | Path) -> ModelSpec:
+    """Read the contract of the ONNX file `path` and check the file against it.
+
+    Raises
+    ------
+    ModelError
+        If the file is not there, not ONNX, damaged, without a contract, of an unknown contract
+        version, or if its inputs, outputs or weights are not as the contract says.
+    """
+    path = Path(path)
+    model = _load(path)
+    try:
+        spec = parse_spec(_contract_text(model, path))
+    except ModelError as error:
+        raise ModelError(f'{path}: {error}') from None
+    _check_graph(model, spec, path)
+    if spec.weights_sha256 and spec.weights_sha256 != weights_sha256(model, path.parent):
+        raise ModelError(
+            f'{path}: the weights are not the ones that the contract was written for (their '
+            'SHA-256 differs); export the model again, or copy the file again')
+    return spec
+
+
+def write_spec(path: str | Path, spec: ModelSpec) -> None:
+    """Write `spec` into the ONNX file `path`, with the hash of its weights filled in.
+
+    Other metadata stay. The file is replaced in one step: a crash leaves the old one.
+
+    Raises
+    ------
+    ModelError
+        If the file is not there, not ONNX or damaged, or if its graph contradicts `spec`.
+    """
+    path = Path(path)
+    model = _load(path)
+    _check_graph(model, spec, path)
+    spec = replace(spec, weights_sha256=weights_sha256(model, path.parent))
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata[METADATA_KEY] = to_json(spec)
+    onnx.helper.set_model_props(model, metadata)
+    _replace_file(path, model.SerializeToString())
+
+
+def find_model(name: str | Path) -> Path:
+    """Find the ONNX file called `name`.
+
+    A path is taken as it is; a plain name is looked up in the user's data folder
+    (``$XDG_DATA_HOME/depth_perception/models``), then among the models of this package.
+
+    Raises
+    ------
+    ModelError
+        If there is none; the message lists the names that exist.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix == '.onnx' or len(path.parts) != 1:
+        raise ModelError(f'model file {path} does not exist; give an existing ONNX file, or one '
+                         f'of the installed models: {_installed_names()}')
+    for folder in _model_folders():
+        if (folder / f'{name}.onnx').is_file():
+            return folder / f'{name}.onnx'
+    raise ModelError(f'no model is called {str(name)!r}; installed are: {_installed_names()}. '
+                     'A path to an ONNX file works as well')
+
+
+def weights_sha256(model: onnx.ModelProto, folder: str | Path = '') -> str:
+    """SHA-256 over name, type, shape and bytes of all initializers, sorted by name.
+
+    Unlike a hash of the file it survives changes of the metadata. `folder` holds the files of
+    weights that lie outside of the ONNX file.
+    """
+    digest = hashlib.sha256()
+    for tensor in sorted(model.graph.initializer, key=lambda tensor: tensor.name):
+        digest.update(f'{tensor.name} {tensor.data_type} {list(tensor.dims)}'.encode())
+        digest.update(onnx.numpy_helper.to_array(tensor, base_dir=str(folder)).tobytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    """Parse the ONNX file; weights in other files are left there."""
+    if not path.is_file():
+        raise ModelError(f'model file {path} does not exist; give an existing ONNX file')
+    data = path.read_bytes()
+    # Every exporter writes ir_version first: field 1 as a varint, the byte 0x08.
+    if not data.startswith(b'\x08'):
+        raise ModelError(f'{path} is not an ONNX file; export the model to ONNX first')
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError:
+        raise ModelError(f'{path} is damaged or cut off ({len(data)} bytes); copy or export it '
+                         'again') from None
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(f'{path} holds no network; copy or export it again')
+    return model
+
+
+def _contract_text(model: onnx.ModelProto, path: Path) -> str:
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return entry.value
+    sidecar = path.with_name(path.name + '.json')
+    if not sidecar.is_file():
+        raise ModelError(
+            f'no model contract: neither the metadata {METADATA_KEY!r} nor {sidecar.name} beside '
+            'the file says what its input and unit are; write it there, or export with '
+            'training.export')
+    return sidecar.read_text(encoding='utf-8')
+
+
+def _check_graph(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
+    """Compare names, types and shapes of the graph's inputs and outputs with the contract."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    shape = spec.input_shape
+    image_shape = (1, 1, *shape[-2:])
+    outputs = {'depth': image_shape}
+    if spec.confidence:
+        outputs['confidence'] = image_shape
+    _check_values('input', inputs, {'image': shape}, spec, path, more=spec.extra_inputs)
+    _check_values('output', model.graph.output, outputs, spec, path)
+
+
+def _check_values(role: str, values: Any, shapes: dict[str, tuple[int, ...]], spec: ModelSpec,
+                  path: Path, more: tuple[str, ...] = ()) -> None:
+    names = [value.name for value in values]
+    if sorted(names) != sorted((*shapes, *more)):
+        raise ModelError(f'{path}: its {role}s are {", ".join(names) or "none"}; by its contract '
+                         f'they must be {", ".join((*shapes, *more))}')
+    for value in values:
+        if value.name in shapes:
+            _check_tensor(role, value, shapes[value.name], spec, path)
+
+
+def _check_tensor(role: str, value: onnx.ValueInfoProto, shape: tuple[int, ...],
+                  spec: ModelSpec, path: Path) -> None:
+    tensor = value.type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise ModelError(f'{path}: {role} {value.name!r} is of type {kind}; it must be float32')
+    dims = [d.dim_value if d.HasField('dim_value') else d.dim_param or '?'
+            for d in tensor.shape.dim]
+    rule = [*shape[:-2], 'any', 'any'] if spec.size_multiple else list(shape)
+    # A symbolic size takes any; a number never equals 'any'.
+    fits = len(dims) == len(rule) and all(
+        isinstance(d, str) or d == r for d, r in zip(dims, rule))
+    if not fits:
+        raise ModelError(f'{path}: {role} {value.name!r} has the shape {dims}; by its contract it '
+                         f'must be {rule}')
+
+
+def _model_folders() -> tuple[Path, Path]:
+    data_home = os.environ.get('XDG_DATA_HOME') or Path.home() / '.local' / 'share'
+    return (Path(data_home) / 'depth_perception' / 'models', Path(__file__).parent / 'models')
+
+
+def _installed_names() -> str:
+    names = {file.stem for folder in _model_folders() for file in folder.glob('*.onnx')}
+    return ', '.join(sorted(names)) or 'none'
+
+
+def _replace_file(path: Path, data: bytes) -> None:
+    # In the same folder: os.replace is atomic only within one file system.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            file.write(data)
+        os.chmod(temporary, path.stat().st_mode)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
