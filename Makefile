@@ -1,0 +1,60 @@
+# Everything runs in .venv, which the first target that needs it creates; nothing but Python 3.11
+# to 3.13, make and (for system libraries) apt is expected. PYTHON=/path/to/python3 names another.
+PYTHON ?= python3
+export PYTHON
+SOURCE ?=
+
+VENV := .venv
+PIP_INPUTS := $(wildcard requirements-*.txt constraints*.txt) scripts/setup_env.py scripts/system_libraries.py
+RUN := $(VENV)/bin/python
+COMPAT_TESTS := test/runtime test/inference test/test_layers.py
+
+.PHONY: help demo test test-python test-compat test-slow bench lint train-default clean
+
+help:
+	@echo 'make demo [SOURCE=video.mp4|folder|image|/dev/video0|scene]   camera in, depth out, on real ROS 2'
+	@echo 'make test           lint, all tests, the second environment, colcon'
+	@echo 'make test-slow      the slow tests alone'
+	@echo 'make bench          every benchmark; JSON in benchmarks/results/'
+	@echo 'make lint           ruff'
+	@echo 'make train-default  train the model that is shipped (DATA_ROOT=... adds real data)'
+	@echo 'make clean          remove the environments and everything built'
+
+$(VENV)/.stamp-demo: $(PIP_INPUTS)
+	$(PYTHON) scripts/setup_env.py demo
+
+# The test profile contains the demo's: its stamp stands for both.
+$(VENV)/.stamp-test: $(PIP_INPUTS)
+	$(PYTHON) scripts/setup_env.py test
+	touch $(VENV)/.stamp-demo
+
+.venv-compat/.stamp-compat: $(PIP_INPUTS)
+	$(PYTHON) scripts/setup_env.py compat
+
+demo: $(VENV)/.stamp-demo
+	$(RUN) -m depth_perception.tools.cli demo $(if $(SOURCE),--source '$(SOURCE)') --output demo_output
+
+lint: $(VENV)/.stamp-test
+	$(RUN) -m ruff check .
+
+test: lint test-compat test-python
+
+test-python: $(VENV)/.stamp-test
+	$(RUN) -m pytest
+
+# The code keeps to what ROS Humble to Kilted ship: oldest Python found, NumPy 1.26, OpenCV 4.
+test-compat: .venv-compat/.stamp-compat
+	.venv-compat/bin/python -m pytest $(COMPAT_TESTS)
+
+test-slow: $(VENV)/.stamp-test
+	$(RUN) -m pytest -m 'slow and not gpu'
+
+bench: $(VENV)/.stamp-test
+	mkdir -p benchmarks/results
+	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(RUN) $$script; done
+
+train-default: $(VENV)/.stamp-test
+	$(RUN) -m training.train training/configs/realtime_unet_m.yaml
+
+clean:
+	rm -rf $(VENV) .venv-compat build install log dist demo_output *.egg-info
