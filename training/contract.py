@@ -1,0 +1,30 @@
+"""What every network trained here takes and gives; the exported contract says the same.
+
+In: RGB (B, 3, H, W) float32, (x - MEAN) / STD with x in 0..1. Out: (B, 1, H, W) natural log of
+canonical depth: the metres that the same picture would mean at the canonical focal length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+CANONICAL_FOCAL_PX = 260.0  # at CANONICAL_WIDTH_PX: 63 degrees across, an ordinary webcam
+CANONICAL_WIDTH_PX = 320
+
+
+def normalise(image: Tensor) -> Tensor:
+    """Normalise RGB in 0..1, (B, 3, H, W) float32, for the network."""
+    mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
+    return (image - mean) / std
+
+
+def canonical_scale(focal_px: Tensor, width_px: int) -> Tensor:
+    """Canonical metres per metre, for images `width_px` wide whose focal lengths are (B,) px.
+
+    The canonical focal length shrinks with the image, so that a network trained at half size
+    gives the same metres at full size.
+    """
+    return CANONICAL_FOCAL_PX * width_px / CANONICAL_WIDTH_PX / focal_px.to(torch.float32)

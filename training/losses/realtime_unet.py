@@ -1,0 +1,152 @@
+"""The three-part loss of the Realtime U-Net paper, masked, on normalised log depth.
+
+Source: Y. Zhang, "Realtime Single Image Depth Estimation" (Stanford CS231A), equations 5 to 7.
+The paper leaves beta unstated (1 here) and writes image gradients without absolute values, which
+would make the edge weights negative; they are absolute here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SSIM_WINDOW = 11
+SSIM_SIGMA_PX = 1.5
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask`; 0 with zero gradient where nothing is valid."""
+    # where, not a product: a NaN behind the mask would survive multiplication by 0.
+    kept = torch.where(mask, values, torch.zeros_like(values))
+    return kept.sum() / mask.sum().clamp(min=1)
+
+
+def _blur(x: Tensor) -> Tensor:
+    # (B, C, H, W) -> same; separable Gaussian, zero outside the image
+    offsets = torch.arange(SSIM_WINDOW, dtype=x.dtype, device=x.device) - SSIM_WINDOW // 2
+    line = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA_PX**2))
+    kernel = (line / line.sum()).repeat(x.shape[1], 1, 1, 1)  # (C, 1, 1, 11)
+    pad = SSIM_WINDOW // 2
+    x = F.conv2d(x, kernel, padding=(0, pad), groups=x.shape[1])
+    return F.conv2d(x, kernel.transpose(2, 3), padding=(pad, 0), groups=x.shape[1])
+
+
+def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Structural similarity per pixel of maps with values in 0..1, over valid pixels only.
+
+    SSIM = (2 mx my + C1)(2 sxy + C2) / ((mx^2 + my^2 + C1)(sx^2 + sy^2 + C2)) with C1 = 0.01^2,
+    C2 = 0.03^2 and Gaussian windows (11 px, sigma 1.5) renormalised over the valid pixels in
+    them, so that neither holes nor the image border change a statistic.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        (B, 1, H, W) float.
+    mask : Tensor
+        (B, 1, H, W) bool.
+
+    Returns
+    -------
+    Tensor
+        (B, 1, H, W); meaningless where `mask` is False.
+    """
+    zero = torch.zeros_like(x)
+    x, y = torch.where(mask, x, zero), torch.where(mask, y, zero)
+    weight = mask.to(x.dtype)
+    sums = _blur(torch.cat([x, y, x * x, y * y, x * y, weight], dim=1))  # (B, 6, H, W)
+    mean = sums[:, :5] / sums[:, 5:].clamp(min=1e-6)
+    mx, my, mxx, myy, mxy = mean.split(1, dim=1)
+    c1, c2 = 0.01**2, 0.03**2
+    covariance, variances = mxy - mx * my, mxx - mx * mx + myy - my * my
+    return ((2 * mx * my + c1) * (2 * covariance + c2)) / (
+        (mx * mx + my * my + c1) * (variances + c2)
+    )
+
+
+def edge_weight(image: Tensor) -> Tensor:
+    """(1 - exp(-|gx|)) + (1 - exp(-|gy|)) of the grey image.
+
+    `image` is (B, 3, H, W) RGB in 0..1; gradients are forward differences, 0 in the last row and
+    column; grey is ITU-R BT.601. Returns (B, 1, H, W).
+    """
+    red_green_blue = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    grey = (image * red_green_blue).sum(dim=1, keepdim=True)
+    gx = F.pad((grey[..., :, 1:] - grey[..., :, :-1]).abs(), (0, 1, 0, 0))
+    gy = F.pad((grey[..., 1:, :] - grey[..., :-1, :]).abs(), (0, 0, 0, 1))
+    return 2 - torch.exp(-gx) - torch.exp(-gy)
+
+
+def realtime_unet_loss(
+    prediction: Tensor,
+    target: Tensor,
+    image: Tensor,
+    mask: Tensor,
+    *,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    gamma: float = 5.0,
+) -> Tensor:
+    """L = (alpha L1 + beta (1 - SSIM) + gamma Le) / (alpha + beta + gamma), each a masked mean.
+
+    Le = mean[(1 - exp(-|gx|)) |p - t| + (1 - exp(-|gy|)) |p - t|] with g the gradients of the
+    grey image.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        (B, 1, H, W) float, normalised depth; the target in 0..1 where `mask`.
+    image : Tensor
+        (B, 3, H, W) RGB in 0..1.
+    mask : Tensor
+        (B, 1, H, W) bool, True where the target is known. A batch of holes gives 0.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    error = torch.where(mask, prediction - target, torch.zeros_like(prediction)).abs()
+    l1 = masked_mean(error, mask)
+    structure = masked_mean(1 - masked_ssim(prediction, target, mask), mask)
+    edges = masked_mean(edge_weight(image) * error, mask)
+    return (alpha * l1 + beta * structure + gamma * edges) / (alpha + beta + gamma)
+
+
+class RealtimeUNetLoss(nn.Module):
+    """:func:`realtime_unet_loss` of a network's natural log depth.
+
+    Depth is brought to 0..1 as y = (log z - log near) / (log far - log near), so that L1
+    approximates the relative error; targets outside [near, far] metres are clamped.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 2.0,
+        beta: float = 1.0,
+        gamma: float = 5.0,
+        near: float = 0.25,
+        far: float = 12.0,
+    ) -> None:
+        super().__init__()
+        if not 0 < near < far:
+            raise ValueError(f'near {near} and far {far} must satisfy 0 < near < far, in metres')
+        self.weights = {'alpha': alpha, 'beta': beta, 'gamma': gamma}
+        self.log_near, self.log_far = math.log(near), math.log(far)
+
+    def normalise(self, log_depth: Tensor) -> Tensor:
+        return (log_depth - self.log_near) / (self.log_far - self.log_near)
+
+    def forward(self, log_depth: Tensor, depth: Tensor, image: Tensor) -> Tensor:
+        """Loss of `log_depth` (B, 1, H, W) against `depth` (B, 1, H, W) metres.
+
+        Pixels whose depth is not finite or not positive are holes. `image` is (B, 3, H, W) RGB
+        in 0..1.
+        """
+        mask = torch.isfinite(depth) & (depth > 0)
+        known = torch.where(mask, depth, torch.ones_like(depth))
+        target = self.normalise(known.log()).clamp(0, 1)
+        return realtime_unet_loss(self.normalise(log_depth), target, image, mask, **self.weights)

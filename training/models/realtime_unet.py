@@ -1,0 +1,126 @@
+"""Realtime U-Net: four-level encoder with batch norm, bilinear decoder without.
+
+Source: Y. Zhang, "Realtime Single Image Depth Estimation" (Stanford CS231A). The paper gives the
+blocks and the size (1.22 M parameters, 101 channels at 1/16) but not the widths, so three sets:
+
+- ``R`` (16, 32, 48, 104, 101), 1,215,878 parameters: near the paper's speed ratio of 6x;
+- ``A`` (21, 41, 61, 81, 101), 1,222,286 parameters: the only even progression of that size;
+- ``M`` (16, 32, 48, 96, 192), 1,131,456 parameters: pools before the convolutions of a block
+  instead of after, and keeps every width a multiple of 16, which fills the vector units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+SIZE_MULTIPLE = 16
+
+# Widths of the stem and of the four encoder blocks; the first decoder convolution's width per
+# block as a function of (input channels, output channels); whether blocks pool first.
+_SETS = {
+    'R': ((16, 32, 48, 104, 101), lambda c_in, c_out: 2 * c_out, False),
+    'A': ((21, 41, 61, 81, 101), lambda c_in, c_out: c_in, False),
+    'M': ((16, 32, 48, 96, 192), lambda c_in, c_out: c_out, True),
+}
+
+
+def _conv_bn_relu(c_in: int, c_out: int) -> list[nn.Module]:
+    # No bias: batch norm subtracts it again.
+    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+    return [conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+
+
+def _encoder_block(c_in: int, c_out: int, pool_first: bool) -> nn.Sequential:
+    convs = [*_conv_bn_relu(c_in, c_out), *_conv_bn_relu(c_out, c_out)]
+    pool = nn.MaxPool2d(2)
+    return nn.Sequential(pool, *convs) if pool_first else nn.Sequential(*convs, pool)
+
+
+class _DecoderBlock(nn.Module):
+    def __init__(self, c_in: int, c_skip: int, c_mid: int, c_out: int) -> None:
+        super().__init__()
+        self.up = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=False)
+        self.convs = nn.Sequential(
+            nn.Conv2d(c_in + c_skip, c_mid, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c_mid, c_out, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.convs(torch.cat([self.up(x), skip], dim=1))
+
+
+class RealtimeUNet(nn.Module):
+    """U-Net of :func:`realtime_unet`; every encoder map of a size is the skip of that size.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of the stem and of the encoder blocks.
+    mids : sequence of int
+        Channels between the two convolutions of each decoder block, coarsest first.
+    pool_first : bool
+        Pool before (True) or after (False) the two convolutions of an encoder block.
+    """
+
+    def __init__(self, widths: Sequence[int], mids: Sequence[int], pool_first: bool) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            *_conv_bn_relu(3, widths[0]), *_conv_bn_relu(widths[0], widths[0])
+        )
+        self.encoder = nn.ModuleList(
+            _encoder_block(c_in, c_out, pool_first) for c_in, c_out in pairwise(widths)
+        )
+        down = list(reversed(widths))
+        self.decoder = nn.ModuleList(
+            _DecoderBlock(c_in, c_out, c_mid, c_out)
+            for (c_in, c_out), c_mid in zip(pairwise(down), mids, strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
+        self.apply(_init_conv)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, 3, H, W) float to (B, 1, H, W); H and W multiples of 16."""
+        check_size(image)
+        maps = [self.stem(image)]
+        for block in self.encoder:
+            maps.append(block(maps[-1]))
+        x = maps.pop()  # (B, widths[-1], H/16, W/16)
+        for block in self.decoder:
+            x = block(x, maps.pop())
+        return self.head(x)
+
+
+def _init_conv(module: nn.Module) -> None:
+    # He's rule for ReLU; without it the decoder, which has no batch norm, starts nearly constant.
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def check_size(image: Tensor) -> None:
+    """Raise ValueError unless height and width of (B, C, H, W) are multiples of 16."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return  # the exported graph carries the rule in its contract
+    height, width = image.shape[-2:]
+    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+        raise ValueError(
+            f'image is {height}x{width}; height and width must be multiples of '
+            f'{SIZE_MULTIPLE}: resize or pad it first'
+        )
+
+
+def realtime_unet(width_set: str) -> RealtimeUNet:
+    """Build the Realtime U-Net with the width set 'R', 'A' or 'M' (see the module's text)."""
+    if width_set not in _SETS:
+        raise ValueError(f"width set {width_set!r} is unknown; choose one of {', '.join(_SETS)}")
+    widths, mid, pool_first = _SETS[width_set]
+    down = list(reversed(widths))
+    mids = [mid(c_in + c_out, c_out) for c_in, c_out in pairwise(down)]
+    return RealtimeUNet(widths, mids, pool_first)
