@@ -1,0 +1,141 @@
+"""ONNX Runtime, on the CPU or through CUDA."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from depth_perception.inference import BackendError
+from depth_perception.model_spec import ModelSpec
+from depth_perception.preprocessing import ImageError
+
+_LOG = logging.getLogger(__name__)
+_CPU = 'CPUExecutionProvider'
+_CUDA = 'CUDAExecutionProvider'
+# What ONNX Runtime raises for a model or a device that it cannot use; they share no base class.
+_REFUSALS = (
+    ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NoSuchFile,
+    ort_errors.NotImplemented, ort_errors.RuntimeException)
+
+
+class OnnxEngine:
+    """Runs an ONNX file; see `depth_perception.estimator.Engine`.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    spec : ModelSpec
+        Its contract.
+    backend : str
+        ``auto``, ``cpu`` or ``cuda``.
+    threads : int
+        0: one for each core.
+
+    Raises
+    ------
+    BackendError
+        If CUDA is asked for and not available, or ONNX Runtime refuses the model.
+    """
+
+    def __init__(self, path: Path, spec: ModelSpec, *, backend: str, threads: int) -> None:
+        self.spec = spec
+        self._session = _open_session(path, backend, threads)
+        self.backend = f'onnxruntime {self._session.get_providers()[0]}'
+        self._binding = self._session.io_binding()
+        self._outputs: dict[str, np.ndarray] = {}
+        try:
+            self.infer(np.zeros(spec.input_shape, np.float32))
+        except _REFUSALS as error:
+            raise BackendError(f'{path}: ONNX Runtime cannot run it ({error}); '
+                               'export the model again') from None
+
+    def infer(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run the network; the GIL is free meanwhile.
+
+        Parameters
+        ----------
+        image : (1, 3, h, w) float32 array, contiguous
+
+        Returns
+        -------
+        depth : (h, w) float32 array
+        confidence : (h, w) float32 array or None
+            Both are overwritten by the next call.
+
+        Raises
+        ------
+        ImageError
+            If the model does not take an input of this shape.
+        """
+        self._plan(image)
+        # Bound anew each time: CUDA copies its input to the device when it is bound.
+        self._binding.bind_cpu_input('image', image)
+        self._session.run_with_iobinding(self._binding)
+        confidence = self._outputs.get('confidence')
+        return self._outputs['depth'][0, 0], None if confidence is None else confidence[0, 0]
+
+    def close(self) -> None:
+        """Give back the session's memory."""
+        del self._binding, self._session
+
+    def _plan(self, image: np.ndarray) -> None:
+        """Bind outputs of the image's size, unless they are bound already."""
+        shape = (1, 1, *image.shape[-2:])
+        if self._outputs and self._outputs['depth'].shape == shape:
+            return
+        self._check(image)
+        names = ('depth', 'confidence') if self.spec.confidence else ('depth',)
+        self._outputs = {name: np.empty(shape, np.float32) for name in names}
+        for name, array in self._outputs.items():
+            self._binding.bind_output(name, 'cpu', 0, np.float32, shape, array.ctypes.data)
+
+    def _check(self, image: np.ndarray) -> None:
+        nominal, multiple = self.spec.input_shape, self.spec.size_multiple
+        if multiple:
+            fits = all(size and size % multiple == 0 for size in image.shape[-2:])
+            rule = f'{[*nominal[:-2], "h", "w"]} with h and w multiples of {multiple}'
+        else:
+            fits, rule = image.shape == nominal, str(list(nominal))
+        if not fits or image.shape[:-2] != nominal[:-2]:
+            raise ImageError(f'network input has the shape {list(image.shape)}; '
+                             f'model {self.spec.name} takes {rule}')
+
+
+def _open_session(path: Path, backend: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only: they come as exceptions as well
+    # Threads that wait by spinning take a core from the other nodes and gain no latency.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    try:
+        session = ort.InferenceSession(str(path), options, providers=_providers(backend))
+    except _REFUSALS as error:
+        raise BackendError(f'{path}: ONNX Runtime refuses it ({error}); export the model again, '
+                           'or update ONNX Runtime') from None
+    _check_provider(session.get_providers()[0], backend)
+    return session
+
+
+def _providers(backend: str) -> list[str]:
+    available = ort.get_available_providers()
+    if backend == 'cuda' and _CUDA not in available:
+        raise BackendError(
+            f'backend is cuda, but this ONNX Runtime has only {", ".join(available)}; install '
+            'onnxruntime-gpu instead of onnxruntime, or set the backend to auto or cpu')
+    return [_CUDA, _CPU] if backend != 'cpu' and _CUDA in available else [_CPU]
+
+
+def _check_provider(provider: str, backend: str) -> None:
+    """ONNX Runtime falls back silently where the libraries of CUDA do not load."""
+    if backend == 'cuda' and provider != _CUDA:
+        raise BackendError(
+            'backend is cuda, but CUDA does not start here; install the driver and the CUDA and '
+            'cuDNN versions that onnxruntime-gpu asks for, or set the backend to auto or cpu')
+    if backend == 'auto' and provider == _CPU and _CUDA in ort.get_available_providers():
+        _LOG.warning('CUDA does not start here; inference runs on the CPU')
