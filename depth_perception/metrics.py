@@ -1,0 +1,168 @@
+"""Depth metrics as the literature defines them, with masks, caps, alignment and intervals.
+
+With p the prediction, t the truth, both in metres, and means over the pixels that count
+(Eigen et al. 2014; silog as in the KITTI depth benchmark):
+
+- abs_rel = mean(|p - t| / t), sq_rel = mean((p - t)^2 / t) [m], rmse = sqrt(mean((p - t)^2)) [m]
+- rmse_log = sqrt(mean((ln p - ln t)^2)), log10 = mean(|log10 p - log10 t|)
+- delta1, delta2, delta3 = share of pixels with max(p / t, t / p) < 1.25, 1.25^2, 1.25^3
+- silog = 100 * sqrt(mean(e^2) - mean(e)^2) with e = ln p - ln t: blind to a common scale
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+ALIGNMENTS = ('none', 'median', 'least_squares')
+METRICS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'delta1', 'delta2', 'delta3', 'silog')
+
+
+class MetricsError(ValueError):
+    """Arrays that cannot be compared, or an unknown alignment."""
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its confidence interval."""
+
+    mean: float
+    lo: float
+    hi: float
+
+
+def depth_metrics(pred: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None, *,
+                  min_depth: float = 1e-3, max_depth: float = 80.0,
+                  align: str = 'none') -> dict[str, float]:
+    """Compare a depth image with the truth.
+
+    Parameters
+    ----------
+    pred, truth : (...) arrays, metres
+        Of the same shape. Pixels without truth are NaN or 0, without prediction NaN.
+    mask : (...) bool array, optional
+        Pixels that may count.
+    min_depth, max_depth : float
+        Metres. Truth outside does not count; the prediction is clipped to these limits after
+        the alignment, so that one pixel near 0 does not rule a logarithm.
+    align : str
+        ``none``; ``median``: p * median(t) / median(p); ``least_squares``: s * p + b with the
+        s and b of least squared error in depth.
+
+    Returns
+    -------
+    dict
+        The metrics of the module's docstring, and ``valid``: the share of the pixels with truth
+        that have a prediction. Pixels without one count in ``valid`` only. Without a single
+        pixel all metrics are NaN.
+
+    Raises
+    ------
+    MetricsError
+        If the shapes differ or the alignment is unknown.
+    """
+    _check(pred, truth, mask, align)
+    counts = (truth >= min_depth) & (truth <= max_depth)  # False for NaN
+    if mask is not None:
+        counts &= mask
+    predicted = counts & np.isfinite(pred)
+    p, t = pred[predicted].astype(np.float64), truth[predicted].astype(np.float64)
+    if not len(t):
+        return dict.fromkeys(METRICS, float('nan')) | {'valid': 0.0}
+    p = np.clip(_align(p, t, align), min_depth, max_depth)
+    return _errors(p, t) | {'valid': len(t) / int(counts.sum())}
+
+
+def bootstrap_interval(values: Sequence[float] | np.ndarray, n: int = 2000, seed: int = 0,
+                       level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean.
+
+    Parameters
+    ----------
+    values : (N,) array
+        One value for each image (pixels of an image are not independent). NaN is left out.
+    n : int
+        Resamples.
+    seed : int
+    level : float
+        Share of the resampled means that lie inside.
+
+    Returns
+    -------
+    (lo, hi) : floats
+        NaN where there is no value.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float('nan'), float('nan')
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), (n, len(values)))].mean(axis=1)  # (n, N) -> (n,)
+    tail = 0.5 * (1.0 - level)
+    lo, hi = np.quantile(means, (tail, 1.0 - tail))
+    return float(lo), float(hi)
+
+
+def paired_difference(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray,
+                      n: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
+    """Mean of a - b over the same images, with its bootstrap interval.
+
+    An interval without 0 says that the two differ. Images where either is NaN are left out.
+
+    Raises
+    ------
+    MetricsError
+        If a and b differ in length.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise MetricsError(f'a has {a.shape}, b has {b.shape} values; '
+                           'a pair needs one of each for every image')
+    difference = a - b
+    difference = difference[~np.isnan(difference)]
+    mean = float(difference.mean()) if len(difference) else float('nan')
+    return Interval(mean, *bootstrap_interval(difference, n, seed, level))
+
+
+def _check(pred: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, align: str) -> None:
+    if pred.shape != truth.shape:
+        raise MetricsError(f'prediction has shape {pred.shape}, truth {truth.shape}; '
+                           'resize the prediction to the truth first')
+    if mask is not None and (mask.shape != truth.shape or mask.dtype != bool):
+        raise MetricsError(f'mask has shape {mask.shape} and type {mask.dtype}; '
+                           f'it must be {truth.shape} and bool')
+    if align not in ALIGNMENTS:
+        raise MetricsError(f'align is {align!r}; it must be one of {", ".join(ALIGNMENTS)}')
+
+
+def _align(p: np.ndarray, t: np.ndarray, align: str) -> np.ndarray:
+    if align == 'median':
+        middle = np.median(p)
+        # A median of 0 or less has no scale that could help.
+        return p * (np.median(t) / middle) if middle > 0 else p
+    if align == 'least_squares':
+        spread = p - p.mean()
+        variance = np.dot(spread, spread)
+        # A constant prediction leaves the scale open: only the shift is used.
+        scale = np.dot(spread, t) / variance if variance > 0 else 1.0
+        return scale * spread + t.mean()
+    return p
+
+
+def _errors(p: np.ndarray, t: np.ndarray) -> dict[str, float]:
+    difference = p - t
+    logs = np.log(p) - np.log(t)
+    ratio = np.maximum(p / t, t / p)
+    values = {
+        'abs_rel': np.mean(np.abs(difference) / t),
+        'sq_rel': np.mean(difference**2 / t),
+        'rmse': np.sqrt(np.mean(difference**2)),
+        'rmse_log': np.sqrt(np.mean(logs**2)),
+        'log10': np.mean(np.abs(logs)) / np.log(10.0),
+        'delta1': np.mean(ratio < 1.25),
+        'delta2': np.mean(ratio < 1.25**2),
+        'delta3': np.mean(ratio < 1.25**3),
+        'silog': 100.0 * np.std(logs),
+    }
+    return {name: float(value) for name, value in values.items()}
