@@ -185,13 +185,15 @@ def _wait_for_depth(observer: Observer, namespace: str, nodes: tuple[NodeProcess
         return len(watch.stamps_ns) > 3
 
     if not observer.spin(START_TIMEOUT_S, arrived):
-        why, _ = observer.status_of('depth_node')
+        why, _ = observer.status_of(f'{namespace[1:]}/depth_node')
         raise RuntimeError(f'no depth after {START_TIMEOUT_S:g} s; depth_node says: {why}')
 
 
 def _measure(observer: Observer, namespace: str, source: Source, seconds: float) -> dict:
     node = f'{namespace}/depth_node'
-    observer.spin(1.0)  # the first frames pay for buffers and page faults
+    observer.spin(2.0)  # the first frames pay for buffers and page faults
+    _, values = observer.status_of(f'{source.name}/depth_node')
+    dropped_before = int(values.get('overwritten', 0))
     images = observer.watch(f'{namespace}/image', Image)
     depths = observer.watch(f'{node}/depth/image_rect', Image, keep=200)
     clouds = observer.watch(f'{node}/points', PointCloud2)
@@ -200,16 +202,20 @@ def _measure(observer: Observer, namespace: str, source: Source, seconds: float)
     # A frame whose image arrived before the other subscriptions matched, or whose depth is
     # still under way, is no loss: only stamps inside what every watch saw are counted.
     if not (depths.stamps_ns and clouds.stamps_ns):
-        why, _ = observer.status_of('depth_node')
+        why, _ = observer.status_of(f'{source.name}/depth_node')
         raise RuntimeError(f'depth or points stopped; depth_node says: {why}')
     window = (depths.stamps_ns[0], depths.stamps_ns[-1])
     frames_in = sum(window[0] <= stamp <= window[1] for stamp in images.stamps_ns)
+    _, values = observer.status_of(f'{source.name}/depth_node')
+    dropped = min(int(values.get('overwritten', 0)) - dropped_before,
+                  frames_in - len(depths.stamps_ns))
     latency = depths.latencies_ms()
     span = (depths.arrivals_ns[-1] - depths.arrivals_ns[0]) / 1e9
     return {
         'frames_in': frames_in,
         'frames_out': len(depths.stamps_ns),
-        'frames_lost': frames_in - len(depths.stamps_ns),
+        'frames_dropped': dropped,
+        'frames_lost': frames_in - len(depths.stamps_ns) - dropped,
         'rate_hz': (len(depths.stamps_ns) - 1) / span if span > 0 else 0.0,
         'latency_ms': {
             'p50': float(np.percentile(latency, 50)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 import tempfile
-from typing import Mapping
 
 #: 2 x 8 MB of shared memory a process: more than three organised VGA clouds. With Fast DDS's
 #: own 512 KiB, best-effort frames larger than the segment are lost.
@@ -54,7 +54,7 @@ class NodeProcess:
         remap: Mapping[str, str] = {},
     ) -> None:
         self.name = executable
-        self._log = tempfile.NamedTemporaryFile('w+', suffix=f'.{executable}.log')
+        self._log = tempfile.NamedTemporaryFile('w+', suffix=f'.{executable}.log')  # noqa: SIM115 - closed by stop()
         command = [sys.executable, '-m', f'depth_perception.nodes.{executable}', '--ros-args']
         if namespace:
             command += ['-r', f'__ns:=/{namespace}']

@@ -1,0 +1,250 @@
+"""What the depth node costs beside its engine, and what it does under load.
+
+    python benchmarks/bench_node.py
+
+1. Overhead at 640x480: from the image's arrival until depth and cloud are published, less the
+   engine's own time; beside a plain node (a queue in the callback, numpy preprocessing, Open3D
+   cloud, ``tobytes`` messages) with the same engine, in turn.
+2. 60 Hz in, a model that takes longer: the age of each depth image.
+3. Memory over 2,000 frames.
+4. ``process: every``: 500 frames at 60 Hz, none lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+
+import numpy as np
+import rclpy
+from sensor_msgs.msg import Image, PointCloud2
+
+from depth_perception.tools.observer import Observer
+from depth_perception.tools.processes import NodeProcess, graph_environment
+
+HERE = Path(__file__).parent
+RESULTS = HERE / 'results' / 'node.json'
+DEPTH, POINTS = '/depth_node/depth/image_rect', '/depth_node/points'
+
+
+def stream(count: int, rate_hz: float) -> subprocess.Popen:
+    """Start the VGA camera process."""
+    return subprocess.Popen([
+        sys.executable, str(HERE / 'stream.py'), '--count', str(count), '--rate-hz',
+        str(rate_hz)], env=graph_environment())
+
+
+def run_plain(seconds: float) -> None:
+    """Serve as the plain node for a while and print its overhead in milliseconds as JSON."""
+    import open3d
+    from sensor_msgs.msg import CameraInfo, PointField
+
+    from depth_perception.inference import load
+
+    engine = load('realtime_unet_m')
+    height, width = engine.spec.input_height, engine.spec.input_width
+    rclpy.init()
+    node = rclpy.create_node('depth_node')
+    images = node.create_publisher(Image, DEPTH, 5)
+    clouds = node.create_publisher(PointCloud2, POINTS, 5)
+    infos: list[CameraInfo] = []
+    overheads: list[float] = []
+    mean, std = np.array(engine.spec.mean), np.array(engine.spec.std)
+
+    def preprocess(image: np.ndarray) -> np.ndarray:
+        import cv2
+
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        normal = (small.astype(np.float32) / 255.0 - mean) / std
+        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None].astype(np.float32))
+
+    def cloud_of(depth: np.ndarray, image: np.ndarray, info: CameraInfo) -> PointCloud2:
+        rgbd = open3d.geometry.RGBDImage.create_from_color_and_depth(
+            open3d.geometry.Image(image), open3d.geometry.Image(depth), 1.0, 100.0, False)
+        k = info.k
+        cloud = open3d.geometry.PointCloud.create_from_rgbd_image(
+            rgbd, open3d.camera.PinholeCameraIntrinsic(
+                info.width, info.height, k[0], k[4], k[2], k[5]))
+        points = np.asarray(cloud.points, np.float32)
+        colors = (np.asarray(cloud.colors) * 255).astype(np.uint32)
+        packed = (colors[:, 0] << 16 | colors[:, 1] << 8 | colors[:, 2]).view(np.float32)
+        data = np.column_stack([points, packed]).astype(np.float32)
+        fields = [PointField(name=n, offset=4 * i, datatype=7, count=1)
+                  for i, n in enumerate(('x', 'y', 'z', 'rgb'))]
+        return PointCloud2(height=1, width=len(data), fields=fields, point_step=16,
+                           row_step=16 * len(data), data=data.tobytes())
+
+    def receive(message: Image) -> None:
+        import cv2
+
+        if not infos:
+            return
+        start = time.perf_counter()
+        image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        tensor = preprocess(image)
+        before = time.perf_counter()
+        raw, _ = engine.infer(tensor)
+        inference = time.perf_counter() - before
+        depth = cv2.resize(np.exp(raw), (message.width, message.height))
+        out = Image(header=message.header, height=message.height, width=message.width,
+                    encoding='32FC1', step=4 * message.width, data=depth.tobytes())
+        images.publish(out)
+        cloud = cloud_of(depth, image, infos[-1])
+        cloud.header = message.header
+        clouds.publish(cloud)
+        overheads.append((time.perf_counter() - start - inference) * 1e3)
+
+    node.create_subscription(Image, 'image', receive, 5)
+    node.create_subscription(CameraInfo, 'camera_info', infos.append, 5)
+    executor = rclpy.executors.SingleThreadedExecutor()
+    executor.add_node(node)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    node.destroy_node()
+    rclpy.shutdown()
+    print(json.dumps(overheads[20:]))
+
+
+def overhead_ours(seconds: float) -> dict:
+    """Read the node's own stage clock from /diagnostics after a run at 30 Hz."""
+    observer = Observer()
+    depths = observer.watch(DEPTH, Image)
+    observer.watch(POINTS, PointCloud2)
+    with NodeProcess('depth_node') as node:
+        camera = stream(round(30 * seconds), 30.0)
+        observer.spin(seconds + 10, lambda: camera.poll() is not None)
+        _, values = observer.status_of('depth_node')
+        cpu_ms = _cpu_seconds(node.pid) * 1e3 / max(1, len(depths.stamps_ns))
+    observer.close()
+    return {'values': values, 'frames': len(depths.stamps_ns), 'cpu_ms_per_frame': cpu_ms}
+
+
+def overhead_plain(seconds: float) -> float:
+    """Median overhead of the plain node in the same set-up, milliseconds."""
+    observer = Observer()
+    observer.watch(DEPTH, Image)
+    observer.watch(POINTS, PointCloud2)
+    plain = subprocess.Popen([sys.executable, __file__, '--plain', str(seconds + 6)],
+                             env=graph_environment(), stdout=subprocess.PIPE, text=True)
+    camera = stream(round(30 * seconds), 30.0)
+    observer.spin(seconds + 12, lambda: camera.poll() is not None)
+    out, _ = plain.communicate()
+    observer.close()
+    return float(np.median(json.loads(out)))
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def _rss_mb(pid: int) -> float:
+    pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
+
+
+def age_under_load(seconds: float) -> dict:
+    """60 Hz in, the shipped model on one thread at 640x480: how old is what comes out."""
+    observer = Observer()
+    depths = observer.watch(DEPTH, Image)
+    with NodeProcess('depth_node', parameters={'threads': 1}):
+        camera = stream(round(60 * seconds), 60.0)
+        observer.spin(seconds + 10, lambda: camera.poll() is not None)
+        _, values = observer.status_of('depth_node')
+    observer.close()
+    latency = depths.latencies_ms()[10:]
+    return {
+        'inference_p50_ms': float(values['inference p50 [ms]']),
+        'output_age_p50_ms': float(values['output age p50 [ms]']),
+        'output_age_p99_ms': float(values['output age p99 [ms]']),
+        'arrival_p50_ms': float(np.percentile(latency, 50)),
+        'rate_in_hz': float(values['input rate [Hz]']),
+        'overwritten': int(values.get('overwritten', 0)),
+        'frames': len(depths.stamps_ns),
+    }
+
+
+def memory_over(frames: int) -> dict:
+    """Resident memory after the first tenth and at the end."""
+    observer = Observer()
+    depths = observer.watch(DEPTH, Image)
+    observer.watch(POINTS, PointCloud2)
+    with NodeProcess('depth_node') as node:
+        # Twice as many as needed: what counts is frames that went through the model.
+        camera = stream(3 * frames, 60.0)
+        observer.spin(300, lambda: len(depths.stamps_ns) >= frames // 10)
+        early = _rss_mb(node.pid)
+        observer.spin(300, lambda: len(depths.stamps_ns) >= frames or camera.poll() is not None)
+        late = _rss_mb(node.pid)
+        camera.terminate()
+        camera.wait()
+    observer.close()
+    return {'frames': len(depths.stamps_ns), 'early_mb': early, 'late_mb': late}
+
+
+def every_frame(count: int) -> dict:
+    """``process: every`` at 60 Hz with a model slower than that."""
+    observer = Observer()
+    depths = observer.watch(DEPTH, Image, depth=count)
+    with NodeProcess('depth_node', parameters={'process': 'every', 'threads': 1}):
+        camera = stream(count, 60.0)
+        observer.spin(count / 5, lambda: len(depths.stamps_ns) >= count)
+        camera.wait()
+        observer.spin(2.0, lambda: len(depths.stamps_ns) >= count)
+    observer.close()
+    stamps = depths.stamps_ns
+    return {'sent': count, 'out': len(stamps), 'in_order': stamps == sorted(set(stamps))}
+
+
+def main() -> None:
+    """Run all four and write the JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--plain', type=float)
+    arguments = parser.parse_args()
+    if arguments.plain:
+        run_plain(arguments.plain)
+        return
+    os.environ.update(graph_environment({'ROS_DOMAIN_ID': str(60 + os.getpid() % 40),
+                                         **os.environ}))
+    rclpy.init()
+    ours, plain = overhead_ours(10.0), overhead_plain(10.0)
+    values = ours['values']
+    overhead = float(values['total p50 [ms]']) - float(values['inference p50 [ms]'])
+    results = {
+        'overhead_ms': overhead,
+        'plain_overhead_ms': plain,
+        'ratio': plain / overhead,
+        'cpu_ms_per_frame': ours['cpu_ms_per_frame'],
+        'stages': {key: value for key, value in values.items() if '[ms]' in key},
+        'age': age_under_load(10.0),
+        'memory': memory_over(2000),
+        'every': every_frame(500),
+    }
+    rclpy.shutdown()
+    _show(results)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + '\n')
+
+
+def _show(results: dict) -> None:
+    age, memory, every = results['age'], results['memory'], results['every']
+    print(f'overhead {results["overhead_ms"]:.2f} ms beside inference; plain node '
+          f'{results["plain_overhead_ms"]:.1f} ms: {results["ratio"]:.1f} x')
+    bound = age['inference_p50_ms'] + 1000 / 60
+    print(f'60 Hz in, inference {age["inference_p50_ms"]:.1f} ms: age p50 '
+          f'{age["output_age_p50_ms"]:.1f}, p99 {age["output_age_p99_ms"]:.1f} ms; one inference '
+          f'and one frame are {bound:.1f} ms')
+    print(f'memory {memory["early_mb"]:.0f} -> {memory["late_mb"]:.0f} MB over '
+          f'{memory["frames"]} frames')
+    print(f'every: {every["out"]} of {every["sent"]} frames came out, in order: '
+          f'{every["in_order"]}')
+
+
+if __name__ == '__main__':
+    main()
