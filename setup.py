@@ -38,6 +38,7 @@ setup(
     # or JetPack's own builds, and pip would put others over them. See requirements-robot.txt.
     install_requires=['setuptools'],
     extras_require={
+        'ros': requirements('requirements-ros.txt'),
         'robot': requirements('requirements-robot.txt'),
         'demo': requirements('requirements-robot.txt') + requirements('requirements-demo.txt'),
         'training': requirements('requirements-training.txt'),

@@ -156,7 +156,7 @@ def install(profile: Profile, folder: Path, with_ros: bool) -> None:
         constraints = profile.constraints
         files += ['requirements-ros.txt'] if profile.ros else []
     arguments = [part for file in files for part in ('-r', file)]
-    run([str(folder / 'bin' / 'python'), '-m', 'pip', 'install', '--quiet', '--progress-bar',
+    run([str(folder / 'bin' / 'python'), '-m', 'pip', 'install', '-qq', '--progress-bar',
          'off', '--disable-pip-version-check', '--prefer-binary', '-c', constraints, *arguments])
 
 
