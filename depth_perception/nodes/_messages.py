@@ -195,6 +195,22 @@ def camera_info(intrinsics: Intrinsics, header: Header, baseline: float = 0.0) -
     return info
 
 
+def raw_camera_info(camera: CameraModel, header: Header) -> CameraInfo:
+    """Return the CameraInfo of a raw image, as a camera driver publishes it.
+
+    Without a projection matrix P is K, so that the image counts as its own rectified one.
+    """
+    info = CameraInfo(width=camera.width, height=camera.height)
+    info.header = copy_header(header)
+    info.distortion_model = camera.distortion_model
+    info.d = list(camera.d)
+    info.k = list(camera.k)
+    info.r = list(camera.r)
+    k = np.reshape(camera.k, (3, 3))
+    info.p = list(camera.p) or np.column_stack([k, np.zeros(3)]).ravel().tolist()
+    return info
+
+
 def copy_header(header: Header, target: Header | None = None) -> Header:
     """Copy stamp and frame field by field, as assigning a header would alias the input's.
 

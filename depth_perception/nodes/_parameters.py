@@ -7,9 +7,9 @@ so that ``ros2 param describe`` is the manual::
     class CameraConfig:
         rate_hz: float = parameter(30.0, 'frames a second', unit='Hz', limits=(0.1, 240.0))
 
-    parameters = ParameterServer(node, CameraConfig)     # in the constructor of the node
-    parameters.check()                                   # in on_configure: ParameterError
-    parameters.config.rate_hz                            # always the current value
+    self._settings = ParameterServer(self, CameraConfig)   # in the constructor of the node
+    self._settings.check()                                 # in on_configure: ParameterError
+    self._settings.config.rate_hz                          # always the current value
 
 A wrong value at start does not raise in the constructor: the default takes its place,
 :meth:`ParameterServer.check` says what is wrong, and a later ``ros2 param set`` puts it right.

@@ -1,0 +1,285 @@
+"""Publishes frames of a file, a folder, a video, a webcam or a simulated room as a camera does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+import itertools
+import time
+
+import cv2
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.time import Time
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from depth_perception.calibration import read_calibration
+from depth_perception.geometry import CameraModel, Intrinsics
+from depth_perception.nodes._diagnostics import Finding, Health, Level
+from depth_perception.nodes._lifecycle import LifecycleConfig, attempt, run
+from depth_perception.nodes._messages import ImageWriter, camera_info, raw_camera_info
+from depth_perception.nodes._parameters import ParameterServer, parameter
+from depth_perception.nodes._prefetch import Prefetcher
+from depth_perception.sources import Frame, FrameSource, SourceError, open_source
+
+KEPT_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class CameraConfig(LifecycleConfig):
+    """Parameters of the node."""
+
+    source: str = parameter(
+        'scene',
+        'scene (a simulated room), an image, a folder of images, a video file, or /dev/video0',
+        at_configure=True,
+    )
+    loop: bool = parameter(
+        True, 'start again at the end of a file, folder or walk', at_configure=True
+    )
+    rate_hz: float = parameter(
+        30.0, 'frames a second; a webcam keeps its own', unit='Hz', limits=(0.1, 240.0)
+    )
+    width: int = parameter(
+        640, 'width of the scene, and asked of a webcam', unit='px', limits=(16, 8192),
+        at_configure=True,
+    )
+    height: int = parameter(
+        480, 'height of the scene, and asked of a webcam', unit='px', limits=(16, 8192),
+        at_configure=True,
+    )
+    seed: int = parameter(
+        0, 'which simulated room', limits=(0, 2**31 - 1), at_configure=True
+    )
+    camera_info_file: str = parameter(
+        '', 'calibration YAML as camera_calibration writes it; empty: hfov_deg', at_configure=True
+    )
+    hfov_deg: float = parameter(
+        0.0,
+        'horizontal field of view where there is no calibration and no scene; 0: unknown, '
+        'and no camera_info is published',
+        unit='deg', limits=(0.0, 179.0), at_configure=True,
+    )
+    frame_id: str = parameter('camera_optical_frame', 'frame of the images, z forward')
+    encoding: str = parameter('rgb8', 'encoding of the images', choices=('rgb8', 'bgr8'))
+
+
+class CameraNode(LifecycleNode):
+    """Publishes ``image``, ``camera_info`` and, for a simulated room, ``ground_truth/depth``."""
+
+    def __init__(self) -> None:
+        super().__init__('camera_node')
+        self._settings = ParameterServer(self, CameraConfig, self._on_change)
+        self._health = Health(self, self._findings, self._values)
+        self._image_publisher = self._publisher(Image, 'image')
+        self._info_publisher = self._publisher(CameraInfo, 'camera_info')
+        self._truth_publisher: Publisher | None = None
+        self._image_writer = ImageWriter(self._settings.config.encoding)
+        self._truth_writer = ImageWriter('32FC1')
+        self._arrived = self.create_guard_condition(self._publish_next)
+        self._source: FrameSource | None = None
+        self._prefetch: Prefetcher | None = None
+        self._timer: Timer | None = None
+        self._active = False
+        self._calibration: CameraModel | None = None
+        self._failure = self._end = ''
+
+    # -- transitions ---------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the source and read its first frame, so that what is wrong shows now."""
+        self._failure = ''
+        result = attempt(self, 'configure', self._configure, self._fail)
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._close()
+        return result
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+
+    def _configure(self) -> None:
+        self._settings.check()
+        config = self._settings.config
+        self._calibration = (
+            read_calibration(config.camera_info_file) if config.camera_info_file else None
+        )
+        self._source = open_source(
+            config.source, width=config.width, height=config.height, seed=config.seed,
+            loop=config.loop,
+        )
+        first = next(self._source, None)
+        if first is None:
+            raise SourceError(f'{config.source} has no frame')
+        self._check_size(first)
+        if first.depth is not None:
+            self._truth_publisher = self._publisher(Image, 'ground_truth/depth')
+        self._image_writer = ImageWriter(config.encoding)
+        self._end = ''
+        self._settings.frozen = True
+        self._start_prefetch(itertools.chain([first], self._source))
+
+    def _start_prefetch(self, frames: Iterator[Frame]) -> None:
+        notify = self._arrived.trigger if self._source.live else lambda: None
+        self._prefetch = Prefetcher(frames, self._source.live, self.get_clock().now, notify)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to publish."""
+        self._active = True
+        if not self._source.live:
+            self._start_timer(self._settings.config.rate_hz)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to publish; a recorded source waits where it is."""
+        self._active = False
+        self._stop_timer()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the source; the parameters may be changed again."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the thread and close the source."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _close(self) -> None:
+        self._active = False
+        self._stop_timer()
+        if self._prefetch is not None:
+            self._prefetch.close()
+            self._prefetch = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+        if self._truth_publisher is not None:
+            self.destroy_publisher(self._truth_publisher)
+            self._truth_publisher = None
+        self._settings.frozen = False
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def _publish_next(self) -> None:
+        """Publish the next frame, if there is one: called by the timer, or by a live source."""
+        if not self._active:
+            return
+        ready = self._prefetch.take()
+        if ready is None:
+            self._nothing_ready()
+            return
+        stamp = ready.time if self._source.live else self.get_clock().now()
+        try:
+            self._check_size(ready.frame)
+        except SourceError as error:
+            self._health.reject('size', str(error))
+            return
+        with self._health.clock.stage('publish'):
+            self._publish(ready.frame, stamp)
+        self._health.processed()
+
+    def _nothing_ready(self) -> None:
+        end = self._prefetch.end
+        if end and not self._end:
+            self._end = f'no more frames from {self._settings.config.source}: {end}'
+            self.get_logger().info(self._end)
+        if not end and not self._source.live:
+            self._health.count('late')
+
+    def _publish(self, frame: Frame, stamp: Time) -> None:
+        config = self._settings.config
+        header = Header(stamp=stamp.to_msg(), frame_id=config.frame_id)
+        info = self._camera_info(frame, header)
+        if info is not None:
+            self._info_publisher.publish(info)
+        pixels = self._image_writer.prepare(*frame.image.shape[:2])
+        if config.encoding == 'bgr8':
+            cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR, dst=pixels)
+        else:
+            np.copyto(pixels, frame.image)
+        self._image_publisher.publish(self._image_writer.message(header))
+        if frame.depth is not None and self._truth_publisher.get_subscription_count():
+            np.copyto(self._truth_writer.prepare(*frame.depth.shape), frame.depth)
+            self._truth_publisher.publish(self._truth_writer.message(header))
+
+    def _camera_info(self, frame: Frame, header: Header) -> CameraInfo | None:
+        if self._calibration is not None:
+            return raw_camera_info(self._calibration, header)
+        if frame.intrinsics is not None:
+            return camera_info(frame.intrinsics, header)
+        height, width = frame.image.shape[:2]
+        hfov_deg = self._settings.config.hfov_deg
+        if hfov_deg == 0.0:
+            return None
+        return camera_info(Intrinsics.from_hfov(width, height, hfov_deg), header)
+
+    def _check_size(self, frame: Frame) -> None:
+        """Refuse a frame that the calibration is not for."""
+        camera = self._calibration
+        height, width = frame.image.shape[:2]
+        if camera is not None and (camera.width, camera.height) != (width, height):
+            raise SourceError(
+                f'the frame is {width}x{height} and the calibration is for '
+                f'{camera.width}x{camera.height}: use frames of that size, or calibrate for '
+                'this one'
+            )
+
+    # -- settings and state --------------------------------------------------------------------
+
+    def _on_change(self, config: CameraConfig, changed: set[str]) -> None:
+        if 'encoding' in changed:
+            self._image_writer = ImageWriter(config.encoding)
+        if 'rate_hz' in changed and self._timer is not None:
+            self._stop_timer()
+            self._start_timer(config.rate_hz)
+
+    def _start_timer(self, rate_hz: float) -> None:
+        # A camera's pace is real time, even for nodes that live in simulated time.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(1.0 / rate_hz, self._publish_next, clock=clock)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+
+    def _publisher(self, kind: type, topic: str) -> Publisher:
+        options = QoSOverridingOptions.with_default_policies()
+        qos = QoSProfile(depth=KEPT_FRAMES)  # reliable is the default
+        return self.create_publisher(kind, topic, qos, qos_overriding_options=options)
+
+    def _findings(self) -> Iterator[Finding]:
+        if self._failure:
+            yield Finding(Level.ERROR, f'not configured: {self._failure}')
+        elif not self._active:
+            yield Finding(Level.WARN, 'not active; ros2 lifecycle set NODE configure, activate')
+        if self._end:
+            yield Finding(Level.WARN, self._end)
+        if self._source is not None and self._source.skipped:
+            name, reason = list(self._source.skipped.items())[-1]
+            count = len(self._source.skipped)
+            yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}')
+        rate_hz = self._health.output_rate.rate_hz(time.monotonic())
+        yield Finding(Level.OK, f'{rate_hz:.1f} frames a second')
+
+    def _values(self) -> dict[str, object]:
+        config = self._settings.config
+        skipped = len(self._source.skipped) if self._source is not None else 0
+        return {'source': config.source, 'rate asked [Hz]': config.rate_hz,
+                'unreadable files': skipped}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(CameraNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
