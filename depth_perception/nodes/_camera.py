@@ -1,0 +1,128 @@
+"""The camera of a node: its camera_info, rectification, and a guess where there is none."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from depth_perception.geometry import CameraModel, GeometryError, Intrinsics, Rectifier
+from depth_perception.nodes._camera_info import CameraInfoError, CameraInfoStore, checked_camera
+from depth_perception.nodes._diagnostics import Finding, Level
+from depth_perception.nodes._inputs import SILENCE_S, Input, input_qos
+
+# Infos of frames that were lost come too: a few more than images may wait.
+SPARE_INFOS = 30
+# where a guessed field of view may stand in
+UNCALIBRATED = ('no camera_info', 'camera_info values')
+
+
+class View(NamedTuple):
+    """How a camera sees: intrinsics of the rectified image, and what rectifies it if needed."""
+
+    intrinsics: Intrinsics
+    rectifier: Rectifier | None
+
+    def rectified(self, image: np.ndarray) -> np.ndarray:
+        """Return the image without distortion; the image itself where it has none."""
+        return image if self.rectifier is None else self.rectifier(image)
+
+
+class Camera:
+    """
+    Subscribes to ``camera_info`` and says for each image how its camera sees.
+
+    Parameters
+    ----------
+    node : Node
+        Subscribes.
+    process : {'newest', 'every'}
+        As for the images.
+    queue_size : int
+        As for the images.
+
+    """
+
+    def __init__(self, node: Node, process: str, queue_size: int) -> None:
+        self._store = CameraInfoStore(queue_size + SPARE_INFOS)
+        qos = input_qos(process, queue_size + SPARE_INFOS)
+        self._input = Input(node, CameraInfo, 'camera_info', self._store.add, qos)
+        self._start = time.monotonic()
+        self._model: CameraModel | None = None
+        self._rectify = ''
+        self._view: View | None = None
+        self._state: Finding | None = None
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._input.close()
+
+    def finding(self) -> Finding | None:
+        """Say what is odd about the camera_info of the last image."""
+        return self._state
+
+    def view(self, header: Header, width: int, height: int, *, rectify: str,
+             fallback_hfov_deg: float) -> View:
+        """
+        Return how the camera saw the image with this header and size.
+
+        Parameters
+        ----------
+        rectify : {'auto', 'never'}
+            'never': the image is rectified already, P of the camera_info holds for it.
+        fallback_hfov_deg : float
+            Above 0: the field of view to take where the camera is not calibrated.
+
+        Raises
+        ------
+        CameraInfoError
+            There is no camera_info that fits.
+
+        """
+        try:
+            match = self._store.match(header)
+            camera = checked_camera(match.info, width, height)
+            view = self._of(camera, rectify)
+        except CameraInfoError as error:
+            if fallback_hfov_deg <= 0.0 or error.reason not in UNCALIBRATED:
+                self._state = None
+                raise self._named(error) from None
+            self._state = Finding(Level.WARN, f'{self._named(error)}: all metres are a guess '
+                                  f'from fallback_hfov_deg = {fallback_hfov_deg:g}')
+            return View(Intrinsics.from_hfov(width, height, fallback_hfov_deg), None)
+        self._state = None if match.exact else Finding(
+            Level.WARN, f"stamps on '{self._input.topic}' are not those of the images: "
+            'camera_info was matched by frame_id')
+        return view
+
+    def _named(self, error: CameraInfoError) -> CameraInfoError:
+        """Add the topic's name, and the way out, to the error that no info ever came."""
+        if error.reason != 'no camera_info':
+            return error
+        text = (f"no camera_info on '{self._input.topic}'; publish it, remap "
+                'camera_info:=/its/topic, or set fallback_hfov_deg')
+        early = time.monotonic() - self._start < SILENCE_S
+        return CameraInfoError(error.reason, text, early=early)
+
+    def _of(self, camera: CameraModel, rectify: str) -> View:
+        """Return the view of a camera, computed again only when the camera changed."""
+        if self._view is None or (camera, rectify) != (self._model, self._rectify):
+            self._view = _new_view(camera, rectify)
+            self._model, self._rectify = camera, rectify
+        return self._view
+
+
+def _new_view(camera: CameraModel, rectify: str) -> View:
+    try:
+        if not camera.is_distorted:
+            return View(camera.intrinsics(), None)
+        if rectify == 'never':
+            return View(camera.rectified_intrinsics(), None)
+        rectifier = Rectifier(camera)
+    except GeometryError as error:
+        raise CameraInfoError('camera_info distortion', str(error)) from None
+    return View(rectifier.intrinsics, rectifier)

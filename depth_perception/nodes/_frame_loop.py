@@ -1,0 +1,147 @@
+"""The way of a frame from the subscription's callback to the worker, with everything counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import time
+from typing import Any, NamedTuple
+
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool
+
+from depth_perception.nodes._camera_info import CameraInfoError
+from depth_perception.nodes._diagnostics import Finding, Health, Level
+from depth_perception.nodes._encodings import MessageError
+from depth_perception.nodes._stamps import StampMonitor, stamp_ns
+from depth_perception.nodes._worker import Worker
+from depth_perception.point_cloud import PointCloudError
+from depth_perception.preprocessing import ImageError
+from depth_perception.stereo import StereoError
+
+
+class SizeError(ValueError):
+    """Image and depth of one moment differ in size."""
+
+
+# What makes a frame unusable, and the name under which it is counted.
+REASONS = {MessageError: 'message', ImageError: 'image', SizeError: 'sizes',
+           PointCloudError: 'point cloud', StereoError: 'stereo'}
+
+
+class _Queued(NamedTuple):
+    header: Header
+    frame: Any
+
+
+class FrameLoop:
+    """
+    Runs ``process(frame)`` in a worker thread, for the frames that callbacks offer.
+
+    The callback only stores the frame, so the executor answers services, parameters and
+    camera_info while a network computes. A frame that cannot be used is counted, and the next
+    one comes. Offers the service ``~/enable``.
+
+    Parameters
+    ----------
+    node : Node
+        Has the service and ends with the exception if ``process`` has a bug.
+    health : Health
+        Counts.
+    process : callable
+        Works on one frame; returns whether anything was published. It may raise
+        CameraInfoError or a key of REASONS for a frame that cannot be used.
+
+    """
+
+    def __init__(self, node: Node, health: Health, process: Callable[[Any], bool]) -> None:
+        self._node = node
+        self._health = health
+        self._process = process
+        self._worker: Worker[_Queued] | None = None
+        self._monitor = StampMonitor()
+        self._every = False
+        self.enabled = True
+        # raises in the executor's thread, and so out of spin(), what ended the worker
+        self._ended = node.create_guard_condition(self._raise_worker_error)
+        node.create_service(SetBool, '~/enable', self._on_enable)
+
+    def start(self, process: str, queue_size: int) -> None:
+        """Start the worker: ``newest`` keeps one frame, ``every`` queues ``queue_size``."""
+        self.stop()
+        self._every = process == 'every'
+        self._monitor = StampMonitor()
+        self._worker = Worker(self._work, queue_size if self._every else 1, self._ended.trigger)
+
+    def stop(self) -> None:
+        """Finish the frame in work and end the worker; nothing is published after this."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
+
+    def put(self, header: Header, frame: Any) -> None:
+        """Take a frame from a callback."""
+        self._health.received()
+        self._health.clock.record('image age', self._age_s(header))
+        self._watch_stamp(stamp_ns(header))
+        if not self.enabled:
+            self._health.count('skipped.disabled')
+        elif self._worker is not None and self._worker.put(_Queued(header, frame)):
+            self._dropped()
+
+    def findings(self) -> Iterator[Finding]:
+        """Say that the node was switched off, if it was."""
+        if not self.enabled:
+            yield Finding(Level.WARN, 'disabled; call the service ~/enable with data: true')
+
+    def _dropped(self) -> None:
+        if self._every:
+            self._health.warn('overflow', 'frames come faster than they are processed and the '
+                              'queue is full: the oldest is lost; raise queue_size or play slower')
+        else:
+            self._health.count('overwritten')
+
+    def _watch_stamp(self, stamp: int) -> None:
+        step = self._monitor.step(stamp)
+        if step.jumped_back:
+            self._health.warn('stamp jumps back', 'stamps jumped back in time (a bag that starts '
+                              'anew, or simulated time set back); going on from there')
+        if step.missing and self._every:
+            self._health.warn('missing by stamp', f'{step.missing} frames are missing by their '
+                              'stamps; a publisher or the network lost them', step.missing)
+        elif step.missing:
+            self._health.count('missing by stamp', step.missing)
+
+    def _work(self, queued: _Queued) -> None:
+        start = time.perf_counter()
+        try:
+            published = self._process(queued.frame)
+        except CameraInfoError as error:
+            self._health.reject(error.reason, str(error), quiet=error.early)
+            return
+        except tuple(REASONS) as error:
+            self._health.reject(REASONS[type(error)], str(error))
+            return
+        if not published:
+            self._health.count('skipped.no subscriber')
+            return
+        self._health.clock.record('total', time.perf_counter() - start)
+        self._health.clock.record('output age', self._age_s(queued.header))
+        self._health.processed()
+
+    def _age_s(self, header: Header) -> float:
+        age = self._node.get_clock().now() - Time.from_msg(header.stamp)
+        return age.nanoseconds * 1e-9
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self.enabled = request.data
+        if not self.enabled and self._worker is not None:
+            self._health.count('skipped.disabled', self._worker.clear())
+        response.success = True
+        response.message = 'enabled' if self.enabled else 'disabled'
+        return response
+
+    def _raise_worker_error(self) -> None:
+        if self._worker is not None:
+            self._worker.result()

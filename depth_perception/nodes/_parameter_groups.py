@@ -1,0 +1,128 @@
+"""Parameters that several nodes have; a node's own dataclass derives from those it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from depth_perception.colorize import COLORMAPS
+from depth_perception.nodes._parameters import parameter
+
+STEREO_FORMATS = ('half_side_by_side', 'top_bottom')
+
+
+@dataclass(frozen=True)
+class InputParameters:
+    """How frames come in."""
+
+    process: str = parameter(
+        'newest', 'newest: always the latest frame, for live use; every: no frame is left out, '
+        'for replay', choices=('newest', 'every'), at_configure=True)
+    queue_size: int = parameter(
+        600, 'frames that may wait with `process: every`', limits=(1, 10000), at_configure=True)
+    image_transport: str = parameter(
+        'raw', 'raw, or compressed: jpeg or png on the topic of the image + /compressed',
+        choices=('raw', 'compressed'), at_configure=True)
+    rectify: str = parameter(
+        'auto', 'auto: remove the distortion that camera_info tells of; never: the image is '
+        'rectified already and P of camera_info holds for it', choices=('auto', 'never'))
+    fallback_hfov_deg: float = parameter(
+        0.0, 'horizontal field of view to assume where there is no calibrated camera_info; all '
+        'metres are then a guess; 0: publish nothing metric without', unit='deg',
+        limits=(0.0, 170.0))
+    autostart: bool = parameter(
+        True, 'configure and activate at start; false waits for `ros2 lifecycle set`',
+        read_only=True)
+
+
+@dataclass(frozen=True)
+class RangeParameters:
+    """Which depth counts."""
+
+    min_depth: float = parameter(
+        0.0, 'nearer depth is published as NaN', unit='m', limits=(0.0, 1000.0))
+    max_depth: float = parameter(
+        100.0, 'farther depth is published as NaN', unit='m', limits=(0.01, inf))
+
+    def check_range(self) -> None:
+        """Raise ValueError unless min_depth < max_depth."""
+        in_order(self, 'min_depth', 'max_depth')
+
+
+@dataclass(frozen=True)
+class CloudParameters:
+    """How the point cloud is made."""
+
+    cloud_stride: int = parameter(
+        1, 'every n-th pixel of every n-th row becomes a point', name='point_cloud.stride',
+        limits=(1, 64))
+    cloud_voxel_size: float = parameter(
+        0.0, 'edge of the cubes in which points are averaged; the cloud is then a plain list; '
+        '0: organised, no averaging', name='point_cloud.voxel_size', unit='m', limits=(0.0, 10.0))
+    cloud_flying_pixel_filter: bool = parameter(
+        False, 'drop points that hang in the air between a near and a far surface',
+        name='point_cloud.flying_pixel_filter.enable')
+    cloud_flying_pixel_step: float = parameter(
+        0.05, 'a point flies when it lies this share of its depth behind a neighbour',
+        name='point_cloud.flying_pixel_filter.relative_step', limits=(0.001, 1.0))
+
+
+@dataclass(frozen=True)
+class StereoParameters:
+    """How the second eye's view is made."""
+
+    stereo_baseline: float = parameter(
+        0.065, 'distance between the eyes', name='stereo.baseline', unit='m', limits=(0.001, 10.0))
+    stereo_convergence: float = parameter(
+        inf, 'distance without disparity, in the plane of the screen; .inf: parallel cameras',
+        name='stereo.convergence', unit='m', limits=(0.01, inf))
+    stereo_format: str = parameter(
+        'half_side_by_side', 'what ~/stereo/image shows', name='stereo.format',
+        choices=STEREO_FORMATS)
+    stereo_near: float = parameter(
+        0.3, 'depth that is white in ~/stereo/rgbd', name='stereo.near', unit='m',
+        limits=(0.01, 1000.0))
+    stereo_far: float = parameter(
+        10.0, 'depth that is black in ~/stereo/rgbd', name='stereo.far', unit='m',
+        limits=(0.01, 1000.0))
+
+    def check_stereo(self) -> None:
+        """Raise ValueError unless stereo.near < stereo.far."""
+        in_order(self, 'stereo_near', 'stereo_far')
+
+
+@dataclass(frozen=True)
+class DepthImageParameters:
+    """How depth is shown."""
+
+    openni_depth_mode: bool = parameter(
+        False, 'depth as 16UC1 millimetres, 0 invalid, instead of 32FC1 metres, NaN invalid')
+    color_near: float = parameter(
+        0.3, 'depth with the warmest colour of ~/depth/image_colored', name='color.near', unit='m',
+        limits=(0.01, 1000.0))
+    color_far: float = parameter(
+        10.0, 'depth with the coldest colour', name='color.far', unit='m', limits=(0.01, 1000.0))
+    color_map: str = parameter(
+        'turbo', 'colours of ~/depth/image_colored', name='color.map', choices=tuple(COLORMAPS))
+
+    def check_colors(self) -> None:
+        """Raise ValueError unless color.near < color.far."""
+        in_order(self, 'color_near', 'color_far')
+
+
+def in_order(config: object, low: str, high: str) -> None:
+    """
+    Check two fields against each other.
+
+    Raises
+    ------
+    ValueError
+        Unless the first is below the second.
+
+    """
+    low_value, high_value = getattr(config, low), getattr(config, high)
+    if not low_value < high_value:
+        low, high = low.replace('color_', 'color.'), high.replace('color_', 'color.')
+        low, high = low.replace('stereo_', 'stereo.'), high.replace('stereo_', 'stereo.')
+        raise ValueError(f'{low} is {low_value:g} and {high} is {high_value:g}; '
+                         f'{low} must be below {high}')

@@ -1,0 +1,181 @@
+"""Depth, point cloud and stereo views from the images of one camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from depth_perception import inference
+from depth_perception.estimator import DepthEstimator, Engine
+from depth_perception.geometry import Intrinsics
+from depth_perception.model_spec import DEFAULT_MODEL
+from depth_perception.nodes._camera import Camera, View
+from depth_perception.nodes._camera_info import CameraInfoError
+from depth_perception.nodes._diagnostics import Finding, Health, Level
+from depth_perception.nodes._inputs import Input, image_type, input_qos, received_color
+from depth_perception.nodes._lifecycle import run
+from depth_perception.nodes._messages import ColorImage
+from depth_perception.nodes._outputs import (
+    CloudOutput,
+    DepthFrame,
+    DepthOutput,
+    Outputs,
+    RelativeOutput,
+)
+from depth_perception.nodes._parameter_groups import (
+    CloudParameters,
+    DepthImageParameters,
+    InputParameters,
+    RangeParameters,
+    StereoParameters,
+)
+from depth_perception.nodes._parameters import parameter
+from depth_perception.nodes._pipeline import Pipeline
+from depth_perception.nodes._stereo_outputs import StereoOutput
+
+# A relative model needs no camera_info; the estimator takes any intrinsics then.
+ANY_HFOV_DEG = 60.0
+
+
+@dataclass(frozen=True)
+class DepthConfig(InputParameters, RangeParameters, DepthImageParameters, CloudParameters,
+                  StereoParameters):
+    """Parameters of the depth node."""
+
+    model: str = parameter(
+        DEFAULT_MODEL, 'name or path of an exported model', at_configure=True)
+    backend: str = parameter(
+        'auto', 'what runs the model; auto: CUDA where it works, else the CPU',
+        choices=inference.BACKENDS, at_configure=True)
+    threads: int = parameter(
+        0, 'CPU threads of the model; 0: one for each core', limits=(0, 256), at_configure=True)
+
+    def __post_init__(self) -> None:
+        """Check values against each other."""
+        self.check_range()
+        self.check_colors()
+        self.check_stereo()
+
+
+class DepthMaker:
+    """
+    Makes frames of images by a model; see _pipeline.FrameMaker.
+
+    Parameters
+    ----------
+    node : Node
+        Subscribes.
+
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._engine: Engine | None = None
+        self._input: Input | None = None
+
+    def configure(self, config: DepthConfig) -> Outputs:
+        """Load the model and create the publishers."""
+        engine = inference.load(config.model, backend=config.backend, threads=config.threads)
+        self._estimator = DepthEstimator(engine)
+        self._engine = engine
+        self._depth_output = DepthOutput(self._node, engine.spec.confidence)
+        metric = [self._depth_output, CloudOutput(self._node), StereoOutput(self._node)]
+        relative = [] if self._estimator.is_metric else [RelativeOutput(self._node)]
+        # of a relative model these have nobody who publishes on them, but someone who says so
+        self._silent = Outputs(self._node, metric if relative else [])
+        return Outputs(self._node, relative or metric)
+
+    def activate(self, config: DepthConfig, put: Callable[[Header, Any], None],
+                 health: Health) -> None:
+        """Subscribe."""
+        self._camera = Camera(self._node, config.process, config.queue_size)
+        depth = config.queue_size if config.process == 'every' else 1
+        self._input = Input(self._node, image_type(config.image_transport), 'image',
+                            lambda message: put(message.header, message),
+                            input_qos(config.process, depth))
+
+    def deactivate(self) -> None:
+        """Unsubscribe; it may be so already."""
+        if self._input is not None:
+            self._input.close()
+            self._camera.close()
+            self._input = None
+
+    def clean_up(self) -> None:
+        """Give the model's memory back."""
+        if self._engine is not None:
+            self._silent.close()
+            self._engine.close()
+            self._engine = None
+
+    def make(self, item: Image | CompressedImage, config: DepthConfig,
+             health: Health) -> DepthFrame:
+        """Estimate the depth of an image, in the worker's thread."""
+        color = received_color(item)
+        view = self._view(item.header, color, config)
+        image = color.array
+        if view.rectifier is not None:
+            with health.clock.stage('rectify'):
+                image = view.rectifier(image)
+        self._estimator.min_depth, self._estimator.max_depth = config.min_depth, config.max_depth
+        estimate = self._estimator(
+            image, view.intrinsics, channel_order=color.channel_order, clock=health.clock,
+            out=self._depth_output.buffer(*image.shape[:2]))
+        if estimate.nonfinite:
+            health.warn('frames with NaN from the model', (
+                f'the model gave NaN or infinity for {estimate.nonfinite} pixels of its output; '
+                'they are NaN in the depth: check the model with this camera'))
+        return DepthFrame(item.header, image, color.channel_order, estimate.depth,
+                          view.intrinsics, estimate.confidence)
+
+    def findings(self) -> Iterator[Finding]:
+        """Say what is wrong with the inputs or with the model for what is subscribed."""
+        silent = self._silent.subscribed()
+        if silent:
+            yield Finding(Level.WARN, (
+                f'model {self._engine.spec.name} gives relative depth without metres: '
+                f'{", ".join(silent)} stays silent; use ~/relative_depth/image or a metric model'))
+        yield from filter(None, [self._input.complaint(), self._camera.finding()])
+
+    def values(self) -> dict[str, object]:
+        """Give the model and what runs it."""
+        if self._engine is None:
+            return {}
+        return {'model': self._engine.spec.name, 'backend': self._engine.backend}
+
+    def _view(self, header: Header, color: ColorImage, config: DepthConfig) -> View:
+        height, width = color.array.shape[:2]
+        try:
+            return self._camera.view(header, width, height, rectify=config.rectify,
+                                     fallback_hfov_deg=config.fallback_hfov_deg)
+        except CameraInfoError:
+            if self._estimator.is_metric:
+                raise
+            return View(Intrinsics.from_hfov(width, height, ANY_HFOV_DEG), None)
+
+
+class DepthNode(LifecycleNode):
+    """
+    Publishes depth, point cloud and stereo views of ``image`` and ``camera_info``.
+
+    All topics are in the README; ``ros2 param describe`` tells of the parameters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('depth_node')
+        self.add_managed_entity(Pipeline(self, DepthConfig, DepthMaker(self)))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(DepthNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
