@@ -178,7 +178,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {str(k): _value(arguments[1], v, f'{where}.{k}') for k, v in value.items()}
     if isinstance(kind, types.GenericAlias):
-        raise ConfigError(f'{where} is {value!r}; it must be a {origin.__name__}')
+        raise ConfigError(f'{where} is {value!r}; its type must be {origin.__name__}')
     return _plain(kind, value, where)
 
 
@@ -191,4 +191,4 @@ def _plain(kind: type, value: Any, where: str) -> Any:
             pass
     elif type(value) is kind:
         return value
-    raise ConfigError(f'{where} is {value!r}; it must be a {kind.__name__}')
+    raise ConfigError(f'{where} is {value!r}; its type must be {kind.__name__}')

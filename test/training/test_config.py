@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.config import ConfigError, load_config
+
+CONFIGS = Path(__file__).parents[2] / 'training' / 'configs'
+MINIMAL = """
+name: tiny
+model: realtime_unet_m
+output: runs/tiny
+phases:
+  - {height: 32, width: 48, batch_size: 2, steps: 3, learning_rate: 1e-4}
+"""
+
+
+@pytest.fixture
+def minimal(tmp_path):
+    path = tmp_path / 'tiny.yaml'
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('realtime_unet*.yaml')), ids=lambda p: p.stem)
+def test_every_shipped_config_loads_and_trains_the_model_it_is_named_after(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert config.phases[-1].height == 240
+
+
+def test_1e_minus_4_is_read_as_a_number(minimal):
+    assert load_config(minimal).phases[0].learning_rate == 1e-4
+
+
+def test_overrides_reach_into_sections_and_lists(minimal):
+    config = load_config(minimal, ['phases.0.steps=7', 'trainer.threads=2', 'loss.gamma=3',
+                                   'data.weights.procedural_train=2'])
+    assert config.phases[0].steps == 7
+    assert config.trainer.threads == 2
+    assert config.loss.gamma == 3.0
+    assert config.data.weights == {'procedural_train': 2.0}
+
+
+@pytest.mark.parametrize(('override', 'message'), [
+    ('trainer.thread=2', 'unknown key trainer.thread; the nearest known is trainer.threads'),
+    ('sed=2', 'unknown key sed; the nearest known is seed'),
+    ('phases.0.step=2', 'nearest known is phases.0.steps'),
+    ('phases.3.steps=2', "'3' is no index; the list has 1 items"),
+    ('name.x=2', 'goes below a plain value'),
+    ('trainer', 'write key=value'),
+    ('trainer.threads=two', "trainer.threads is 'two'; its type must be int"),
+    ('trainer.threads=1.5', 'type must be int'),
+    ('resume=1', 'resume is 1; its type must be bool'),
+    ('loss.gamma=true', 'type must be float'),
+    ('phases=3', 'phases is 3; its type must be tuple'),
+    ('data.views=3', 'data.views is 3; its type must be dict'),
+    ('loss=3', 'loss. is 3; it must be a mapping'),
+    ('phases.0.height=33', 'height is 33; it must be a positive multiple of 16'),
+    ('phases.0.learning_rate=-1', 'learning_rate is -1.0; it must be above 0'),
+])
+def test_a_wrong_override_says_what_was_given_and_what_is_right(minimal, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, [override])
+
+
+def test_a_missing_key_is_named(tmp_path):
+    path = tmp_path / 'x.yaml'
+    path.write_text(MINIMAL.replace('model: realtime_unet_m', ''))
+    with pytest.raises(ConfigError, match='key model is missing'):
+        load_config(path)
+
+
+@pytest.mark.parametrize('text', ['- a\n- b\n', 'a: [1\n'])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / 'x.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match='x.yaml'):
+        load_config(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match='cannot read'):
+        load_config(tmp_path / 'none.yaml')

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from training.export import export_onnx
+from training.models import MODELS, build_model
+
+PARAMETERS = {
+    'realtime_unet_r': 1_215_878,
+    'realtime_unet_a': 1_222_286,
+    'realtime_unet_m': 1_131_457,
+    'unet': 17_262_977,
+}
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_each_model_has_exactly_the_published_number_of_parameters(name):
+    assert sum(p.numel() for p in build_model(name).parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('size', [(32, 48), (16, 16)])
+def test_the_output_has_one_channel_and_the_size_of_the_input(name, size):
+    network = build_model(name).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, *size)).shape == (2, 1, *size)
+
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('size', [(40, 48), (48, 41)])
+def test_a_size_that_is_no_multiple_of_16_is_refused_with_the_rule(name, size):
+    with pytest.raises(ValueError, match=f'{size[0]}x{size[1]}.*multiples of 16'):
+        build_model(name)(torch.zeros(1, 3, *size))
+
+
+def test_an_unknown_model_name_lists_the_choices():
+    with pytest.raises(ValueError, match='realtime_unet_m'):
+        build_model('resnet')
+
+
+def test_the_decoder_has_no_batch_norm_and_the_encoder_has_ten():
+    network = build_model('realtime_unet_m')
+    norms = [name for name, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == 10
+    assert not any(name.startswith(('decoder', 'head')) for name in norms)
+
+
+def test_every_pixel_of_the_output_sees_at_least_100_px_to_each_side():
+    # A view narrower than that cannot hold the vanishing lines of a room.
+    network = build_model('realtime_unet_m').eval()
+    image = torch.rand(1, 3, 256, 256, requires_grad=True)
+    network(image)[0, 0, 128, 128].backward()
+    columns = image.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+    assert columns.min() <= 28
+    assert columns.max() >= 228
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp('onnx') / 'm.onnx'
+    network = build_model('realtime_unet_m')
+    network.train()(torch.rand(4, 3, 64, 64))  # batch norm with statistics other than 0 and 1
+    network.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        export_onnx(network, path)
+    return network, path
+
+
+@pytest.mark.parametrize('size', [(64, 96), (240, 320)])
+def test_the_onnx_file_computes_what_torch_computes_at_any_size(exported, size):
+    network, path = exported
+    image = torch.randn(1, 3, *size)
+    with torch.inference_mode():
+        expected = network(image).numpy()
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    np.testing.assert_allclose(session.run(['depth'], {'image': image.numpy()})[0], expected,
+                               atol=1e-4)
+
+
+def test_the_onnx_graph_holds_nothing_but_five_plain_operators(exported):
+    graph = onnx.load(exported[1]).graph
+    kinds = {node.op_type for node in graph.node}
+    assert kinds == {'Conv', 'Relu', 'MaxPool', 'Resize', 'Concat'}
+
+
+def test_the_onnx_graph_upsamples_by_a_constant_factor(exported):
+    # Sizes computed in the graph would stop TensorRT from fusing.
+    graph = onnx.load(exported[1]).graph
+    scales = {i.name: onnx.numpy_helper.to_array(i).tolist() for i in graph.initializer}
+    resizes = [node for node in graph.node if node.op_type == 'Resize']
+    assert [scales[node.input[2]] for node in resizes] == [[1.0, 1.0, 2.0, 2.0]] * 4
