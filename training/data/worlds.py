@@ -79,7 +79,9 @@ def randomised(world: World, rng: np.random.Generator) -> MeshScene:
     for mesh in world.meshes:
         key = id(mesh.texture)
         if key not in drawn:
-            drawn[key] = _dressed(mesh.texture, rng)
+            # Now and then a surface borrows another's picture: two worlds have few textures.
+            lender = world.meshes[rng.integers(len(world.meshes))] if rng.random() < 0.12 else mesh
+            drawn[key] = _dressed(lender.texture, rng)
         meshes.append(replace(mesh, texture=drawn[key]))
     ambient = rng.uniform(0.25, 0.6) * rng.uniform(0.85, 1.1, 3)
     return MeshScene(meshes, _lights(world, rng), ambient=tuple(ambient),

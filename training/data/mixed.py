@@ -1,0 +1,246 @@
+"""The data sets that training reads: views of many entries mixed by weight, and all val views."""
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from training.data.augment import AugmentConfig, apply_crop, augment, fitted_crop
+from training.data.render import PROCEDURAL
+from training.data.root import DataError, data_root
+from training.data.shards import ShardSet, make_shards
+from training.data.splits import SplitError, load_splits
+
+log = logging.getLogger(__name__)
+
+
+DEFAULT_WEIGHTS = {'procedural_train': 0.58, 'aws_small_house_train': 0.15,
+                   'aws_bookstore_train': 0.13, 'tum_fr1_rpy_train': 0.14}
+DEFAULT_VIEWS = {'procedural_train': 3840, 'aws_small_house_train': 832,
+                 'aws_bookstore_train': 768, 'tum_fr1_rpy_train': 144, 'procedural_val': 128,
+                 'aws_small_house_val': 64, 'aws_bookstore_val': 64, 'tum_fr1_rpy_val': 36}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What training reads.
+
+    Attributes
+    ----------
+    height, width
+        Size of the network's picture, px.
+    samples_per_epoch
+        Length of the training set: items are drawn at random, so an epoch is any number.
+    seed
+        With the epoch and the item's number it decides which view is drawn and how it is changed.
+    weights
+        Training entry of splits.yaml -> share of the items, which need not add up to 1. Empty:
+        DEFAULT_WEIGHTS.
+    views
+        Entry -> how many views to render or read (rounded up to whole shards). Empty:
+        DEFAULT_VIEWS. The val entries named here are the validation set.
+    workers
+        Processes that render missing views.
+    augmentation
+        How views are changed, see AugmentConfig.
+    """
+
+    height: int = 240
+    width: int = 320
+    samples_per_epoch: int = 4000
+    seed: int = 0
+    weights: dict[str, float] = field(default_factory=dict)
+    views: dict[str, int] = field(default_factory=dict)
+    workers: int = 2
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self):
+        object.__setattr__(self, 'weights', dict(self.weights or DEFAULT_WEIGHTS))
+        object.__setattr__(self, 'views', dict(self.views or DEFAULT_VIEWS))
+        for key in ('height', 'width', 'samples_per_epoch'):
+            if getattr(self, key) <= 0:
+                raise DataError(f'{key} is {getattr(self, key)}; give a number above 0')
+        splits = load_splits()
+        for name, weight in self.weights.items():
+            splits.require(name, 'train')
+            if weight < 0:
+                raise DataError(f'weight of {name} is {weight}; give 0 or more')
+        if not sum(self.weights.values()) > 0:
+            raise DataError('no entry has a weight above 0; give at least one')
+        for name in self.views:
+            if splits.entry(name).split == 'test':
+                raise SplitError(f'{name!r} is a test entry of splits.yaml and was asked for in '
+                                 'training; take it out of views')
+
+
+class Views:
+    """Stored views of several entries, by number.
+
+    Parameters
+    ----------
+    sets
+        (shard set, wanted views) of each entry; missing shards are rendered first.
+    workers
+        Processes for rendering.
+
+    Attributes
+    ----------
+    names : entries in the order given.
+    damaged : files that could not be read; they are left out.
+    """
+
+    def __init__(self, sets: list[tuple[ShardSet, int]], workers: int):
+        make_shards(sets, workers)
+        opened = [shards.open(views) for shards, views in sets]
+        self.names = [shards.entry.name for shards, _ in sets]
+        self.damaged = [path for _, paths in opened for path in paths]
+        self._maps = [maps for maps, _ in opened]
+        self._ends = [np.cumsum([len(m) for m in maps]) for maps in self._maps]
+        for name, count in zip(self.names, self.counts):
+            if not count:
+                raise DataError(f'{name} has no readable view; see the warnings above, then '
+                                'delete its folder in .data_cache/shards')
+        if self.damaged:
+            log.warning('%d damaged files left out', len(self.damaged))
+
+    @property
+    def counts(self) -> list[int]:
+        """Views of each entry."""
+        return [int(ends[-1]) if len(ends) else 0 for ends in self._ends]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def read(self, entry: int, number: int) -> np.void:
+        """Return record `number` of the entry numbered `entry`; its arrays stay on disk."""
+        shard = int(np.searchsorted(self._ends[entry], number, side='right'))
+        before = self._ends[entry][shard - 1] if shard else 0
+        return self._maps[entry][shard][number - before]
+
+
+def _item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, name: str) -> dict:
+    return {'image': torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            'depth': torch.from_numpy(depth),
+            'focal_px': torch.tensor(focal_px, dtype=torch.float32),
+            'source': source, 'name': name}
+
+
+def _focal(record: np.void) -> float:
+    return float(np.sqrt(float(record['camera'][0]) * float(record['camera'][1])))
+
+
+class TrainViews(Dataset):
+    """Endless random training items; item i of epoch e is the same in any run and worker.
+
+    Items: image uint8 (3, H, W) RGB, depth float32 (H, W) metres with NaN where invalid,
+    focal_px float32 at (H, W), source (entry of splits.yaml), name.
+    """
+
+    def __init__(self, views: Views, config: DataConfig, changed: bool = True):
+        self.views, self.config, self.changed = views, config, changed
+        weights = np.array([config.weights[name] for name in views.names])
+        self._shares = np.cumsum(weights / weights.sum())
+        # Shared memory: workers that live on through the epochs see set_epoch too.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; call it before the loader is iterated."""
+        self._epoch[0] = epoch
+
+    def __len__(self) -> int:
+        return self.config.samples_per_epoch
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        config = self.config
+        rng = np.random.default_rng([config.seed, int(self._epoch[0]), index])
+        entry = min(int(np.searchsorted(self._shares, rng.random(), side='right')),
+                    len(self.views.names) - 1)
+        record = self.views.read(entry, int(rng.integers(self.views.counts[entry])))
+        size = (config.height, config.width)
+        if self.changed:
+            picture = augment(record['image'], record['depth'], _focal(record), rng, *size,
+                              config.augmentation)
+        else:
+            crop = fitted_crop(*record['depth'].shape, *size)
+            picture = apply_crop(record['image'], record['depth'], _focal(record), crop, *size)
+        return _item(*picture, self.views.names[entry], str(record['name']))
+
+
+class ValViews(Dataset):
+    """Every stored val view once, fitted to the network's size, unchanged; items as TrainViews."""
+
+    def __init__(self, views: Views, config: DataConfig):
+        self.views, self.config = views, config
+        self._ends = np.cumsum(views.counts)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        entry = int(np.searchsorted(self._ends, index, side='right'))
+        number = index - (int(self._ends[entry - 1]) if entry else 0)
+        record = self.views.read(entry, number)
+        size = (self.config.height, self.config.width)
+        crop = fitted_crop(*record['depth'].shape, *size)
+        picture = apply_crop(record['image'], record['depth'], _focal(record), crop, *size)
+        return _item(*picture, self.views.names[entry], str(record['name']))
+
+
+def _available(entries) -> list:
+    """Keep the entries whose data are here: without DATA_ROOT the procedural rooms alone."""
+    if data_root() is not None:
+        return list(entries)
+    kept = [entry for entry in entries if entry.dataset == PROCEDURAL]
+    log.warning('DATA_ROOT is not set: using procedural rooms alone, without furniture models; '
+                'set it to the folder of the data sets for the full training set')
+    return kept
+
+
+def build(config: DataConfig, split: str = 'train', *, augment: bool = True) -> Dataset:
+    """Return the training or validation set, rendering what .data_cache/ lacks.
+
+    Parameters
+    ----------
+    config
+        What to read.
+    split
+        'train': random items of the entries in config.weights. 'val': all views of the val
+        entries in config.views.
+    augment
+        False: training items are drawn alike but not changed (for the baselines).
+
+    Raises
+    ------
+    SplitError
+        The split is test, or anything but train and val: training never sees test data.
+    DataError
+        No entry is available, or an entry has no readable view.
+    """
+    if split not in ('train', 'val'):
+        raise SplitError(f"training was asked for split {split!r}; it gets 'train' and 'val' only, "
+                         'test data are for training.data.evaluation')
+    splits = load_splits()
+    names = config.weights if split == 'train' else [
+        name for name in config.views if splits.entry(name).split == 'val']
+    wanted = [splits.entry(n) for n in names if split == 'val' or config.weights[n] > 0]
+    entries = _available(wanted)
+    if not entries:
+        raise DataError(f'no {split} entry is available; give procedural rooms a weight and views, '
+                        'or set DATA_ROOT')
+    views = Views([(ShardSet(e), _views_of(config, e.name)) for e in entries], config.workers)
+    cv2.setNumThreads(1)  # loader workers share the cores with the model
+    return TrainViews(views, config, augment) if split == 'train' else ValViews(views, config)
+
+
+def _views_of(config: DataConfig, name: str) -> int:
+    if config.views.get(name, 0) <= 0:
+        raise DataError(f'{name} has a weight but no number of views; add it to views')
+    return config.views[name]
