@@ -17,11 +17,11 @@ from depth_perception.model_spec import ModelSpec, write_spec
 OPSET, IR_VERSION = 17, 8
 
 
-@pytest.fixture
-def make_model(tmp_path: Path) -> Callable[..., Path]:
-    """A factory of ONNX files; see `build_model` for what it can make."""
+@pytest.fixture(scope='session')
+def make_model(tmp_path_factory) -> Callable[..., Path]:
+    """A factory of ONNX files, each in a folder of its own; see `build_model` for the options."""
     def make(kind: str = 'metric', *, name: str = 'model', **options) -> Path:
-        return build_model(tmp_path / f'{name}.onnx', kind, **options)
+        return build_model(tmp_path_factory.mktemp('model') / f'{name}.onnx', kind, **options)
     return make
 
 
