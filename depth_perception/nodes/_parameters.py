@@ -120,7 +120,7 @@ def _typed(name: str, value: Any, default: Any) -> Any:
         return float(value)
     if type(value) is not type(default):
         raise ParameterError(
-            f'{name} is {value!r} ({type(value).__name__}); it must be a '
+            f'{name} is {value!r} ({type(value).__name__}); it must be of type '
             f'{type(default).__name__}: write it like {default!r}'
         )
     return value
@@ -225,8 +225,11 @@ class ParameterServer(Generic[Config]):
                 self._problems[f'unknown {name}'] = text
 
     def _nearest(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._fields, n=1, cutoff=0.0)
-        return f'; the nearest known one is {near[0]!r}' if near else ''
+        def likeness(known: str) -> float:
+            pairs = ((name, known), (name.rpartition('.')[2], known.rpartition('.')[2]))
+            return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+        return f'; the nearest known one is {max(self._fields, key=likeness)!r}'
 
     def _whole_numbers_to_floats(self, given: list[Parameter]) -> list[Parameter]:
         def convert(each: Parameter) -> Parameter:
