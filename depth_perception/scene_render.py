@@ -1,15 +1,20 @@
 """Pictures of textured, lit meshes by ray casting: colour, exact z depth and normals."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Sequence
 
 import cv2
 import numpy as np
 import open3d as o3d
 
-from .scene_atlas import BORDER, TextureAtlas
+from .geometry import Intrinsics, ray_planes
+from .scene_light import Light, Occlusion, add_light, smooth_within_surfaces
 from .scene_mesh import Mesh, SceneError
+from .scene_surface import SurfaceTable
+
+_FAR = 1e4      # metres at which a ray that hits nothing is shaded
+_BANDS = 8      # parts of a picture that are shaded by two threads: small ones stay in the cache
 
 
 class View(NamedTuple):
@@ -25,190 +30,159 @@ class View(NamedTuple):
     normals: np.ndarray
 
 
-@dataclass(frozen=True)
-class Light:
-    """A round lamp: position (3,) metres, colour (3,) as light at 1 m, radius in metres."""
-
-    position: tuple[float, float, float]
-    colour: tuple[float, float, float]
-    radius: float = 0.1
-
-
-# Columns of the table that holds all that shading needs to know about one triangle.
-_U0, _V0, _U1, _V1, _U2, _V2, _DENSITY, _X, _Y, _W, _H, _LEVELS, _UP, _EMIT, _GLOSS = range(15)
-
-
-def _texel_density(corners: np.ndarray, texel_uv: np.ndarray) -> np.ndarray:
-    """Texels per metre of each triangle: sqrt of its area in texels over its area in metres."""
-    a, b = texel_uv[:, 1] - texel_uv[:, 0], texel_uv[:, 2] - texel_uv[:, 0]
-    texels = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    metres = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
-                                     corners[:, 2] - corners[:, 0]), axis=1)
-    return np.sqrt(texels / np.maximum(metres, 1e-12))
-
-
 class MeshScene:
     """Renders meshes with textures and lights.
 
     Parameters
     ----------
     meshes : the parts, world frame, Z up, metres.
-    lights : the first one is the main light and throws shadows. Without lights the scene is lit
-        by `ambient` alone.
-    ambient : (3,) light that comes from everywhere.
+    lights : the first one is the main light: it throws shadows and makes highlights. Without
+        lights the scene is lit by `ambient` alone.
+    ambient : (3,) light that comes from everywhere, less in corners.
     background : (3,) uint8 RGB where no surface is hit.
+    exposure : the mean brightness, 0..1, that each picture is exposed for; None: the lights'
+        own brightness, where 1 leaves a texture as it is.
     """
 
     def __init__(self, meshes: Sequence[Mesh], lights: Sequence[Light] = (), *,
-                 ambient=(0.5, 0.5, 0.5), background=(160, 190, 220)):
+                 ambient=(0.5, 0.5, 0.5), background=(160, 190, 220),
+                 exposure: float | None = 0.45):
         meshes = [mesh for mesh in meshes if len(mesh.triangles)]
         if not meshes:
             raise SceneError('the scene has no triangles; give it at least one mesh')
         self.lights = tuple(lights)
         self.ambient = np.asarray(ambient, np.float32)
         self.background = np.asarray(background, np.uint8)
+        self.exposure = exposure
         self._corners = np.concatenate(
             [mesh.vertices[mesh.triangles] for mesh in meshes]).astype(np.float32)
-        self._normals = self._face_normals()
-        self._atlas, self._table = self._shading_table(meshes)
-        self._raycaster = self._build_raycaster()
-        self._rays: dict = {}
+        self._surfaces = SurfaceTable(meshes, self._corners)
+        self._raycaster = o3d.t.geometry.RaycastingScene()
+        self._raycaster.add_triangles(
+            o3d.core.Tensor(self._corners.reshape(-1, 3)),
+            o3d.core.Tensor(np.arange(self._corners.shape[0] * 3, dtype=np.uint32).reshape(-1, 3)))
+        self._occlusion: Occlusion | None = None
+        self._rays: dict[Intrinsics, tuple[np.ndarray, np.ndarray]] = {}
 
-    def _face_normals(self) -> np.ndarray:
-        c = self._corners
-        normals = np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]).astype(np.float64)
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
-        return (normals / np.maximum(length, 1e-30)).astype(np.float32)
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corner, each (3,) float32 metres."""
+        return self._corners.min(axis=(0, 1)), self._corners.max(axis=(0, 1))
 
-    def _build_raycaster(self):
-        scene = o3d.t.geometry.RaycastingScene()
-        triangles = np.arange(3 * len(self._corners), dtype=np.uint32).reshape(-1, 3)
-        scene.add_triangles(o3d.core.Tensor(self._corners.reshape(-1, 3)),
-                            o3d.core.Tensor(triangles))
-        return scene
+    def clearance(self, points) -> np.ndarray:
+        """(N,) float32 metres from (N, 3) world points to the nearest surface."""
+        query = o3d.core.Tensor(np.ascontiguousarray(points, dtype=np.float32))
+        return self._raycaster.compute_distance(query).numpy()
 
-    def _shading_table(self, meshes) -> tuple[TextureAtlas, np.ndarray]:
-        """The atlas, and (T + 1, 15) float32; the last row is for rays that hit nothing."""
-        textures, index = [], {}
-        for mesh in meshes:  # parts often share a texture: keep it once
-            if id(mesh.texture) not in index:
-                index[id(mesh.texture)] = len(textures)
-                textures.append(mesh.texture)
-        atlas = TextureAtlas(textures)
-        blocks = [self._mesh_rows(mesh, atlas.tiles[index[id(mesh.texture)]]) for mesh in meshes]
-        blocks.append(np.zeros((1, 15), np.float32))
-        table = np.concatenate(blocks)
-        scaled = table[:-1, :_DENSITY].reshape(-1, 3, 2).copy()
-        scaled[:, 1:] += scaled[:, :1]
-        table[:-1, _DENSITY] = _texel_density(self._corners, scaled * table[:-1, None, _W:_H + 1])
-        table[:-1, _UP] = self._normals[:, 2]
-        table[-1, [_W, _H]] = 1
-        return atlas, table
+    def depth_along(self, ray_x, ray_y, pose) -> np.ndarray:
+        """z depth (H, W) float32 metres, NaN for none, along the rays (x, y, 1) of a camera."""
+        depth, ids, _ = self._cast(ray_x, ray_y, np.asarray(pose, np.float64))
+        depth[ids == len(self._corners)] = np.nan
+        return depth
 
-    @staticmethod
-    def _mesh_rows(mesh: Mesh, tile) -> np.ndarray:
-        rows = np.zeros((len(mesh.triangles), 15), np.float32)
-        uv = np.asarray(mesh.uv, np.float32)
-        rows[:, [_U0, _V0]] = uv[:, 0]
-        rows[:, [_U1, _V1]] = uv[:, 1] - uv[:, 0]
-        rows[:, [_U2, _V2]] = uv[:, 2] - uv[:, 0]
-        rows[:, _X:_LEVELS + 1] = tile
-        rows[:, _EMIT], rows[:, _GLOSS] = mesh.emission, mesh.gloss
-        return rows
-
-    def _ray_planes(self, intrinsics) -> tuple[np.ndarray, np.ndarray]:
-        key = (intrinsics.width, intrinsics.height, intrinsics.fx, intrinsics.fy,
-               intrinsics.cx, intrinsics.cy)
-        if key not in self._rays:
-            if len(self._rays) >= 4:
-                self._rays.clear()
-            u, v = np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height))
-            self._rays[key] = (((u - intrinsics.cx) / intrinsics.fx).astype(np.float32),
-                               ((v - intrinsics.cy) / intrinsics.fy).astype(np.float32))
-        return self._rays[key]
-
-    def render(self, intrinsics, pose: np.ndarray) -> View:
+    def render(self, intrinsics: Intrinsics, pose: np.ndarray) -> View:
         """The view of a pinhole camera.
 
         Parameters
         ----------
-        intrinsics : `geometry.Intrinsics`.
+        intrinsics : size and focal length of the picture.
         pose : (4, 4) camera optical frame (x right, y down, z forward) to world.
 
         Returns
         -------
         View, freshly allocated.
         """
-        ray_x, ray_y = self._ray_planes(intrinsics)
         pose = np.asarray(pose, np.float64)
+        ray_x, ray_y = self._ray_planes(intrinsics)
         depth, ids, bary = self._cast(ray_x, ray_y, pose)
-        camera_normals = self._camera_normals(pose)
-        normals = np.take(camera_normals, ids, axis=0)
-        focal = float(np.sqrt(intrinsics.fx * intrinsics.fy))
-        rgb = self._shade(ray_x, ray_y, depth, ids, bary, normals, pose, focal)
+        normal_table = self._surfaces.camera_normals(self._corners, pose)
+        visibility = self._visibility(ray_x, ray_y, depth, ids, normal_table, pose)
+        normals = np.empty((*ids.shape, 3), np.float32)
+        rgb = np.empty((*ids.shape, 3), np.uint8)
+        light = np.empty((*ids.shape, 3), np.float32)
+
+        def shade(rows: slice) -> None:
+            np.take(normal_table, ids[rows], axis=0, out=normals[rows], mode='clip')
+            surface = self._surfaces.rows(ids[rows])
+            self._surfaces.texels(surface, [plane[rows] for plane in bary], depth[rows],
+                                  intrinsics.focal_px, rgb[rows])
+            light[rows] = self._light(ray_x[rows], ray_y[rows], depth[rows], normals[rows],
+                                      surface, [plane[rows] for plane in visibility], pose)
+
+        edges = np.linspace(0, ids.shape[0], _BANDS + 1).astype(int)
+        bands = [slice(a, b) for a, b in zip(edges[:-1], edges[1:]) if b > a]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(shade, bands))
+        self._expose(rgb, light)
         missed = ids == len(self._corners)
-        depth[missed] = np.nan
-        rgb[missed] = self.background
+        if missed.any():
+            depth[missed] = np.nan
+            rgb[missed] = self.background
         return View(rgb, depth, normals)
 
+    def _ray_planes(self, intrinsics):
+        if intrinsics not in self._rays:
+            if len(self._rays) >= 4:
+                self._rays.clear()
+            self._rays[intrinsics] = ray_planes(intrinsics)
+        return self._rays[intrinsics]
+
     def _cast(self, ray_x, ray_y, pose):
-        """Depth (H, W), triangle numbers (H, W) and barycentric planes u, v."""
-        height, width = ray_x.shape
-        rays = np.empty((height, width, 6), np.float32)
+        """Depth (H, W), triangle numbers (H, W) and the two barycentric planes."""
+        rays = np.empty((*ray_x.shape, 6), np.float32)
         rays[..., :3] = pose[:3, 3]
-        directions = np.stack([ray_x, ray_y, np.ones_like(ray_x)], axis=-1)
         # Directions keep z = 1 in the camera frame, so that t_hit is the z depth itself.
+        directions = cv2.merge([ray_x, ray_y, np.ones_like(ray_x)])
         rays[..., 3:] = cv2.transform(directions, pose[:3, :3].astype(np.float32))
         hit = self._raycaster.cast_rays(o3d.core.Tensor.from_numpy(rays))
-        depth = hit['t_hit'].numpy()
-        # A miss is numbered 2**32 - 1: the minimum sends it to the table's last row.
-        ids = np.minimum(hit['primitive_ids'].numpy(), len(self._corners)).astype(np.int32)
-        return np.minimum(depth, 1e4), ids, cv2.split(hit['primitive_uvs'].numpy())
+        # A miss is numbered 2**32 - 1: the minimum sends it to the tables' last row.
+        ids = np.minimum(hit['primitive_ids'].numpy(), len(self._corners)).astype(np.intp)
+        depth = np.minimum(hit['t_hit'].numpy(), np.float32(_FAR))
+        return depth, ids, cv2.split(hit['primitive_uvs'].numpy())
 
-    def _camera_normals(self, pose) -> np.ndarray:
-        """(T + 1, 3) float32 normals in the camera frame, each turned towards the camera."""
-        to_camera = pose[:3, 3].astype(np.float32) - self._corners[:, 0]
-        facing = np.einsum('ij,ij->i', to_camera, self._normals)
-        normals = np.full((len(self._normals) + 1, 3), np.nan, np.float32)
-        normals[:-1] = self._normals @ pose[:3, :3].astype(np.float32)
-        normals[:-1][facing < 0] *= -1
-        return normals
+    def _visibility(self, ray_x, ray_y, depth, ids, normal_table, pose):
+        """Two (H, W) float32 planes 0..1: the main light's share, and the ambient light's.
 
-    def _shade(self, ray_x, ray_y, depth, ids, bary, normals, pose, focal) -> np.ndarray:
-        rows = np.take(self._table, ids.ravel(), axis=0).reshape(*ids.shape, -1)
-        columns = [np.ascontiguousarray(rows[..., i]) for i in range(rows.shape[-1])]
-        colour = self._texels(columns, bary, depth, focal)
-        light = self._light(ray_x, ray_y, depth, normals, columns, pose)
-        np.sqrt(light, out=light)
-        return cv2.multiply(colour, light, dtype=cv2.CV_8U)
+        Both are found for every second pixel of every second row, softened within surfaces and
+        repeated: shadows are smooth, and rays are what a picture's time goes into.
+        """
+        every = (slice(None, None, 2), slice(None, None, 2))
+        near = np.ascontiguousarray(depth[every])
+        points = cv2.merge([ray_x[every] * near, ray_y[every] * near, near])
+        normals = np.nan_to_num(normal_table[ids[every]])
+        rotation = pose[:3, :3].astype(np.float32)
+        points = cv2.transform(points, rotation) + pose[:3, 3].astype(np.float32)
+        normals = cv2.transform(normals, rotation)
+        if self._occlusion is None:
+            self._occlusion = Occlusion(self._raycaster, *self.bounds)
+        planes = [self._occlusion.lit(points, normals, self.lights),
+                  self._occlusion.openness(points, normals)]
+        planes = smooth_within_surfaces(planes, near)
+        size = depth.shape[1::-1]
+        return [cv2.resize(plane, (2 * near.shape[1], 2 * near.shape[0]),
+                           interpolation=cv2.INTER_NEAREST)[:size[1], :size[0]]
+                for plane in planes]
 
-    def _texels(self, c, bary, depth, focal) -> np.ndarray:
-        """(H, W, 3) uint8: the texture of each pixel, bilinear, at the mip level of its size."""
-        u = c[_U0] + bary[0] * c[_U1] + bary[1] * c[_U2]
-        v = c[_V0] + bary[0] * c[_V1] + bary[1] * c[_V2]
-        u -= np.floor(u)
-        v -= np.floor(v)
-        footprint = c[_DENSITY] * depth * np.float32(1.4 / focal) + np.float32(1e-6)
-        level = (footprint.view(np.int32) >> 23) - 127  # the exponent: floor of log2
-        level = np.clip(level, 0, c[_LEVELS].astype(np.int32))
-        scale = ((127 - level) << 23).view(np.float32)  # 2 ** -level
-        x = c[_X] + 2 * c[_W] * (1 - scale) + 2 * BORDER * level + u * c[_W] * scale - 0.5
-        y = c[_Y] + v * c[_H] * scale - 0.5
-        return cv2.remap(self._atlas.image, x.astype(np.float32), y.astype(np.float32),
-                         cv2.INTER_LINEAR)
-
-    def _light(self, ray_x, ray_y, depth, normals, c, pose) -> np.ndarray:
-        """(H, W, 3) float32 light that each pixel sends back, 1 = white stays white."""
-        n = cv2.split(normals)
-        total = [self.ambient[k] * (0.8 + 0.2 * c[_UP]) + c[_EMIT] for k in range(3)]
-        to_camera = np.linalg.inv(pose)
-        for light in self.lights:
+    def _light(self, ray_x, ray_y, depth, normals, surface, visibility, pose) -> np.ndarray:
+        """(H, W, 3) float32 light that each pixel sends back; 1 = the texture as it is."""
+        shadow, openness = visibility
+        sky = openness * (0.85 + 0.15 * surface.up)
+        total = [sky * self.ambient[k] + surface.emission for k in range(3)]
+        n, to_camera = cv2.split(normals), np.linalg.inv(pose)
+        point = (ray_x * depth, ray_y * depth, depth)
+        for index, light in enumerate(self.lights):
             centre = to_camera[:3, :3] @ np.asarray(light.position) + to_camera[:3, 3]
-            dx = np.float32(centre[0]) - ray_x * depth
-            dy = np.float32(centre[1]) - ray_y * depth
-            dz = np.float32(centre[2]) - depth
-            square = dx * dx + dy * dy + dz * dz + np.float32(light.radius ** 2)
-            lambert = np.maximum(dx * n[0] + dy * n[1] + dz * n[2], 0) / (square * np.sqrt(square))
-            for k in range(3):
-                total[k] += np.float32(light.colour[k]) * lambert
-        return cv2.merge([plane.astype(np.float32, copy=False) for plane in total])
+            add_light(total, light.colour, light.radius, centre.astype(np.float32), point, n,
+                      shadow if index == 0 else openness,
+                      surface.gloss if index == 0 else None)
+        return cv2.merge(total)
+
+    def _expose(self, rgb: np.ndarray, light: np.ndarray) -> None:
+        """Textures times the square root of the light (a display gamma of 2), in place."""
+        if self.exposure is not None:
+            sample = rgb[::8, ::8] * np.sqrt(np.nan_to_num(light[::8, ::8]))
+            # The mean of a clipped picture, as cameras meter: bright windows count once.
+            mean = float(np.minimum(sample, 2.5 * np.median(sample) + 1).mean()) / 255
+            light *= np.float32(np.clip((self.exposure / max(mean, 1e-3)) ** 2, 0.05, 20))
+        np.sqrt(light, out=light)
+        cv2.multiply(rgb, light, dst=rgb, dtype=cv2.CV_8U)

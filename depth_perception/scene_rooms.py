@@ -1,68 +1,115 @@
-"""Furnished rooms by chance."""
+"""Furnished rooms by chance: size, style, contents and light."""
 from __future__ import annotations
 
 from typing import Sequence
 
 import numpy as np
 
-from .scene_mesh import Mesh, bounds
-from .scene_paths import look_at, random_pose
-from .scene_render import Light, MeshScene, View
-from .scene_shapes import Material, block, box, placed, plain
-
-
-def noise_texture(rng, colour, contrast=30.0, size=128) -> np.ndarray:
-    grain = rng.normal(0, contrast, (size, size, 1))
-    return np.clip(np.asarray(colour) + grain, 0, 255).astype(np.uint8)
+from . import scene_fixtures as fixtures
+from .scene_layout import AGAINST_WALLS, Layout
+from .scene_materials import Palette
+from .scene_mesh import Mesh
+from .scene_paths import camera_path, random_pose
+from .scene_light import Light
+from .scene_render import MeshScene, View
 
 
 class Room:
-    """A furnished room: `size` (3,) metres; x, y from 0 to size, floor at z = 0."""
+    """A furnished room; x and y run from 0 to `size`, the floor is z = 0.
 
-    def __init__(self, scene: MeshScene, size, objects):
-        self.scene, self.size, self.objects = scene, np.asarray(size, np.float64), objects
+    Attributes
+    ----------
+    scene : `MeshScene`, the renderer.
+    size : (3,) float64 metres.
+    boxes : low and high corner of each piece of furniture, metres.
+    surfaces : those of `boxes` that are worth a close look.
+    """
+
+    def __init__(self, scene: MeshScene, size, boxes, surfaces):
+        self.scene, self.size = scene, np.asarray(size, np.float64)
+        self.boxes, self.surfaces = boxes, surfaces
 
     @classmethod
-    def random(cls, seed, furniture: Sequence[Sequence[Mesh]] = ()) -> Room:
+    def random(cls, seed: int, furniture: Sequence[Sequence[Mesh]] = ()) -> Room:
+        """A room by chance; the same seed and furniture give the same room to the last bit.
+
+        Parameters
+        ----------
+        seed : any non-negative integer.
+        furniture : models to mix among the built-in ones. Each is a list of `Mesh` in metres
+            whose origin is the middle of its footprint on the floor, Z up, front towards -y.
+        """
         rng = np.random.default_rng(seed)
-        size = rng.uniform([2.5, 2.5, 2.3], [10, 8, 3.5])
-        walls = _shell(rng, size)
-        objects = []
-        for _ in range(int(size[0] * size[1] / 2)):
-            if len(furniture) and rng.random() < 0.5:
-                parts = list(furniture[rng.integers(len(furniture))])
-            else:
-                material = Material(noise_texture(rng, rng.uniform(30, 230, 3)))
-                parts = [block(0, 0, 0, rng.uniform(0.2, 1.2, 3), material)]
-            objects.append(placed(parts, *rng.uniform([0.5, 0.5], size[:2] - 0.5),
-                                  yaw=rng.uniform(0, 6.3)))
-        lights = [Light(tuple(rng.uniform([0.5, 0.5, 2.0], size - [0.5, 0.5, 0.2])),
-                        (2.5, 2.4, 2.2)) for _ in range(2)]
-        parts = walls + [part for group in objects for part in group]
-        return cls(MeshScene(parts, lights, ambient=(0.3, 0.3, 0.3)), size,
-                   [bounds(group) for group in objects])
+        size = _random_size(rng)
+        kinds = list(AGAINST_WALLS)
+        layout = Layout(rng, Palette(rng), size, kinds[int(rng.integers(len(kinds)))], furniture)
+        lights, ambient = _furnish(rng, layout)
+        scene = MeshScene(layout.meshes, lights, ambient=ambient,
+                          exposure=float(rng.uniform(0.32, 0.6)))
+        return cls(scene, size, layout.boxes, layout.surfaces)
 
     def render(self, intrinsics, pose) -> View:
+        """What a camera at a pose sees, see `MeshScene.render`."""
         return self.scene.render(intrinsics, pose)
 
-    def random_pose(self, rng, kind=None) -> np.ndarray:
+    def random_pose(self, rng, kind: str | None = None) -> np.ndarray:
+        """A camera pose, see `scene_paths.random_pose`."""
         return random_pose(self, rng, kind)
 
-    def camera_path(self, n_frames: int) -> np.ndarray:
-        turn = np.linspace(0, 2 * np.pi, n_frames, endpoint=False)
-        middle = self.size / 2
-        return np.stack([look_at(middle + [0.3 * np.cos(a), 0.3 * np.sin(a), 0],
-                                 middle + [2 * np.cos(a), 2 * np.sin(a), -0.5]) for a in turn])
+    def camera_path(self, n_frames: int, seed: int = 0) -> np.ndarray:
+        """A closed, smooth, collision-free path, see `scene_paths.camera_path`."""
+        return camera_path(self, n_frames, seed)
 
 
-def _shell(rng, size) -> list[Mesh]:
-    thick = 0.1
-    low, high = np.zeros(3) - thick, size + thick
-    sides = []
-    for axis in range(3):
-        material = Material(noise_texture(rng, rng.uniform(90, 240, 3), 15), 1.0)
-        for at in (0, size[axis]):
-            a, b = low.copy(), high.copy()
-            a[axis], b[axis] = (-thick, 0) if at == 0 else (at, at + thick)
-            sides.append(box(a, b, material if axis < 2 or at == 0 else plain((235, 235, 230))))
-    return sides
+def _random_size(rng) -> np.ndarray:
+    """Rooms, corridors and halls."""
+    kind = rng.random()
+    if kind < 0.12:
+        size = rng.uniform([1.5, 4.0, 2.3], [2.4, 10.0, 3.0])
+    elif kind < 0.25:
+        size = rng.uniform([6.0, 5.0, 2.7], [10.0, 8.0, 3.5])
+    else:
+        size = rng.uniform([2.6, 2.5, 2.3], [6.5, 5.5, 3.0])
+    return size if rng.random() < 0.5 else size[[1, 0, 2]]
+
+
+def _furnish(rng, layout: Layout) -> tuple[list[Light], np.ndarray]:
+    walls = layout.walls()
+    lamps, spots = fixtures.ceiling_lamps(rng, layout.palette, layout.size)
+    layout.meshes += lamps
+    fill = rng.uniform(0.25, 0.95)
+    for frame, length, openings in walls:
+        layout.along_wall(frame, length, openings['door'] + openings['window'], fill)
+    area = float(np.prod(layout.size[:2]))
+    layout.in_the_middle(int(rng.uniform(0.2, 1.2) * area / 2))
+    layout.on_the_floor(int(rng.poisson(area * rng.choice([0.05, 0.2, 0.6]))))
+    if rng.random() < 0.5:
+        layout.rug()
+    for frame, length, openings in walls:
+        layout.decorate(frame, length, openings['door'] + openings['window'])
+    return _lights(rng, spots, _window_spots(walls))
+
+
+def _window_spots(walls) -> list[np.ndarray]:
+    """Points just inside each window."""
+    return [(frame @ [(a + b) / 2, -0.25, (z0 + z1) / 2, 1])[:3]
+            for frame, _, openings in walls for a, b, z0, z1 in openings['window']]
+
+
+def _lights(rng, spots, windows) -> tuple[list[Light], np.ndarray]:
+    """At most three lights, the strongest first, and the ambient light of the room."""
+    lights = []
+    white = 1 + rng.uniform(-0.25, 0.25) * np.array([1, 0, -1])  # warm to cold
+    day = not windows or rng.random() < 0.3
+    if day or rng.random() < 0.6:
+        for k in rng.permutation(len(spots))[:2]:
+            power = rng.uniform(1.5, 6.0)
+            lights.append(Light(tuple(spots[k]), tuple(power * white * rng.uniform(.9, 1.1, 3)),
+                                rng.uniform(0.05, 0.3)))
+    for k in rng.permutation(len(windows))[:3 - len(lights)]:
+        blue = 1 + rng.uniform(-0.1, 0.2) * np.array([-1, 0, 1])
+        lights.append(Light(tuple(windows[k]), tuple(rng.uniform(1.5, 8) * blue),
+                            rng.uniform(0.3, 0.6)))
+    lights.sort(key=lambda light: -sum(light.colour))
+    ambient = rng.uniform(0.08, 0.5) * (1 + rng.uniform(-0.1, 0.1, 3)) * (0.5 + 0.5 * white)
+    return lights, ambient

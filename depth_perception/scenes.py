@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from .scene_mesh import Mesh, SceneError
-from .scene_render import Light, MeshScene, View
+from .scene_light import Light
+from .scene_render import MeshScene, View
 from .scene_rooms import Room
 
 __all__ = ['Light', 'Mesh', 'MeshScene', 'Room', 'SceneError', 'View']
