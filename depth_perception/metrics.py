@@ -144,8 +144,9 @@ def _align(p: np.ndarray, t: np.ndarray, align: str) -> np.ndarray:
     if align == 'least_squares':
         spread = p - p.mean()
         variance = np.dot(spread, spread)
-        # A constant prediction leaves the scale open: only the shift is used.
-        scale = np.dot(spread, t) / variance if variance > 0 else 1.0
+        # A constant prediction (but for rounding) leaves the scale open: only the shift is used.
+        constant = variance <= len(p) * (1e-9 * p.mean())**2
+        scale = 1.0 if constant else np.dot(spread, t - t.mean()) / variance
         return scale * spread + t.mean()
     return p
 

@@ -51,7 +51,7 @@ def read_spec(path: str | Path) -> ModelSpec:
     except ModelError as error:
         raise ModelError(f'{path}: {error}') from None
     _check_graph(model, spec, path)
-    if spec.weights_sha256 and spec.weights_sha256 != weights_sha256(model, path.parent):
+    if spec.weights_sha256 and spec.weights_sha256 != _hash(model, path):
         raise ModelError(
             f'{path}: the weights are not the ones that the contract was written for (their '
             'SHA-256 differs); export the model again, or copy the file again')
@@ -71,7 +71,7 @@ def write_spec(path: str | Path, spec: ModelSpec) -> None:
     path = Path(path)
     model = _load(path)
     _check_graph(model, spec, path)
-    spec = replace(spec, weights_sha256=weights_sha256(model, path.parent))
+    spec = replace(spec, weights_sha256=_hash(model, path))
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     metadata[METADATA_KEY] = to_json(spec)
     onnx.helper.set_model_props(model, metadata)
@@ -113,6 +113,14 @@ def weights_sha256(model: onnx.ModelProto, folder: str | Path = '') -> str:
         digest.update(f'{tensor.name} {tensor.data_type} {list(tensor.dims)}'.encode())
         digest.update(onnx.numpy_helper.to_array(tensor, base_dir=str(folder)).tobytes())
     return digest.hexdigest()
+
+
+def _hash(model: onnx.ModelProto, path: Path) -> str:
+    try:
+        return weights_sha256(model, path.parent)
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(f'{path}: its weights cannot be read ({error}); copy or export it again, '
+                         'with the files beside it') from None
 
 
 def _load(path: Path) -> onnx.ModelProto:

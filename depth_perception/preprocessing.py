@@ -148,7 +148,9 @@ def _halvings(placement: Placement) -> list[tuple[int, int]]:
 
     Training resizes with INTER_AREA, so here each pixel has to count as well. INTER_AREA itself
     is fast only for whole factors (720p to 368x207: 3.4 ms against 0.3 ms this way); halving by
-    INTER_LINEAR is its 2x2 mean, and below a factor of 2 INTER_LINEAR skips no pixel.
+    INTER_LINEAR is its 2x2 mean (VGA to 320x240 gives equal pixels), and below a factor of 2
+    INTER_LINEAR skips no pixel. On texture at 720p and 1080p this differs from INTER_AREA a third
+    to a half as much as INTER_LINEAR alone does.
     """
     target = (placement.height, placement.width)
     height, width = placement.image_height, placement.image_width

@@ -48,12 +48,10 @@ class OnnxEngine:
         self._session = _open_session(path, backend, threads)
         self.backend = f'onnxruntime {self._session.get_providers()[0]}'
         self._binding = self._session.io_binding()
+        self._shape: tuple[int, ...] = ()
         self._outputs: dict[str, np.ndarray] = {}
-        try:
-            self.infer(np.zeros(spec.input_shape, np.float32))
-        except _REFUSALS as error:
-            raise BackendError(f'{path}: ONNX Runtime cannot run it ({error}); '
-                               'export the model again') from None
+        # The first run plans memory and picks kernels: not at the expense of a frame.
+        self.infer(np.zeros(spec.input_shape, np.float32))
 
     def infer(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Run the network; the GIL is free meanwhile.
@@ -72,11 +70,17 @@ class OnnxEngine:
         ------
         ImageError
             If the model does not take an input of this shape.
+        BackendError
+            If the run fails, for want of memory for instance.
         """
         self._plan(image)
-        # Bound anew each time: CUDA copies its input to the device when it is bound.
-        self._binding.bind_cpu_input('image', image)
-        self._session.run_with_iobinding(self._binding)
+        try:
+            # Bound anew each time: CUDA copies its input to the device when it is bound.
+            self._binding.bind_cpu_input('image', image)
+            self._session.run_with_iobinding(self._binding)
+        except (RuntimeError, *_REFUSALS) as error:
+            raise BackendError(f'model {self.spec.name} does not run on {self.backend} ({error}); '
+                               'try another backend, or export the model again') from None
         confidence = self._outputs.get('confidence')
         return self._outputs['depth'][0, 0], None if confidence is None else confidence[0, 0]
 
@@ -86,14 +90,15 @@ class OnnxEngine:
 
     def _plan(self, image: np.ndarray) -> None:
         """Bind outputs of the image's size, unless they are bound already."""
-        shape = (1, 1, *image.shape[-2:])
-        if self._outputs and self._outputs['depth'].shape == shape:
+        if image.shape == self._shape:
             return
         self._check(image)
+        shape = (1, 1, *image.shape[-2:])
         names = ('depth', 'confidence') if self.spec.confidence else ('depth',)
         self._outputs = {name: np.empty(shape, np.float32) for name in names}
         for name, array in self._outputs.items():
             self._binding.bind_output(name, 'cpu', 0, np.float32, shape, array.ctypes.data)
+        self._shape = image.shape
 
     def _check(self, image: np.ndarray) -> None:
         nominal, multiple = self.spec.input_shape, self.spec.size_multiple
