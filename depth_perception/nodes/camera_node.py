@@ -29,6 +29,7 @@ from depth_perception.nodes._prefetch import Prefetcher
 from depth_perception.sources import Frame, FrameSource, SourceError, open_source
 
 KEPT_FRAMES = 5
+SETTLING_S = 6.0  # the window of the rate, and a little
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class CameraNode(LifecycleNode):
         self._source: FrameSource | None = None
         self._prefetch: Prefetcher | None = None
         self._timer: Timer | None = None
-        self._active = False
+        self._active, self._active_since = False, 0.0
         self._calibration: CameraModel | None = None
         self._failure = self._end = ''
 
@@ -130,7 +131,7 @@ class CameraNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to publish."""
-        self._active = True
+        self._active, self._active_since = True, time.monotonic()
         if not self._source.live:
             self._start_timer(self._settings.config.rate_hz)
         return TransitionCallbackReturn.SUCCESS
@@ -266,8 +267,19 @@ class CameraNode(LifecycleNode):
             name, reason = list(self._source.skipped.items())[-1]
             count = len(self._source.skipped)
             yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}')
+        if self._active and not self._end:
+            yield self._pace()
+
+    def _pace(self) -> Finding:
         rate_hz = self._health.output_rate.rate_hz(time.monotonic())
-        yield Finding(Level.OK, f'{rate_hz:.1f} frames a second')
+        asked_hz = self._settings.config.rate_hz
+        settled = time.monotonic() - self._active_since > SETTLING_S
+        if settled and not self._source.live and rate_hz < 0.9 * asked_hz:
+            return Finding(Level.WARN, (
+                f'the source gives {rate_hz:.1f} of the {asked_hz:g} frames a second asked; '
+                'lower rate_hz or the image size'
+            ))
+        return Finding(Level.OK, f'{rate_hz:.1f} frames a second')
 
     def _values(self) -> dict[str, object]:
         config = self._settings.config
