@@ -18,7 +18,9 @@ import math
 import cv2
 import numpy as np
 
-UNIT = 32               # positions are counted in 1/32 pixel: the step of cv2.remap's own tables
+from depth_perception.stereo_warp import UNIT, NumpyWarper
+
+SOFT_WINDOW = (3, 5)    # width, height of the blur in filled holes
 
 
 class StereoError(ValueError):
@@ -77,24 +79,26 @@ class StereoRenderer:
     ----------
     backend : str
         'numba' or 'numpy'.
+
+    Raises
+    ------
+    StereoError
+        If the size is below 2x1.
     """
 
     def __init__(self, width: int, height: int) -> None:
         if width < 2 or height < 1:
             raise StereoError(f'image size is {width}x{height}; it must be at least 2x1')
         self._shape = (height, width)
-        self._shift = np.empty((height, width), np.int32)
+        self._shift, self._mirror_shift = (np.empty(self._shape, np.int32) for _ in range(2))
+        self._mirror_image, self._soft = (np.empty((height, width, 3), np.uint8)
+                                          for _ in range(2))
         self._views = np.empty((2, height, width, 3), np.uint8)
         self._holes = np.empty((2, height, width), np.bool_)
-        kernel = _numba_kernel()
-        self.backend = 'numpy' if kernel is None else 'numba'
-        if kernel is None:
-            warper = _NumpyWarper(width, height)
-            self._warp, self._fill_invalid = warper.warp, fill_invalid
-        else:
-            self._warp, self._fill_invalid = kernel.warp, kernel.fill_invalid
+        self._warper = _fastest_warper()(width, height)
+        self.backend = self._warper.name
         # compiles what is not yet compiled, so that the first frame does not wait for it
-        self.views(np.zeros((height, width, 3), np.uint8), np.full((height, width), np.nan))
+        self.right_from_left(self._soft, np.full(self._shape, np.nan, np.float32))
 
     def views(self, image: np.ndarray, disparity: np.ndarray,
               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -110,7 +114,8 @@ class StereoRenderer:
         -------
         left, right : (H, W, 3) uint8
         left_holes, right_holes : (H, W) bool
-            True where the image does not show what this view sees; filled from the background.
+            True where the image does not show what this view sees, and for the two pixels
+            behind an edge where the image mixes both sides; filled from the background.
 
         Raises
         ------
@@ -118,8 +123,12 @@ class StereoRenderer:
             If image or disparity have another size or type.
         """
         self._quantise(image, disparity, 0.5)
-        for eye, mirrored in enumerate((True, False)):
-            self._warp(image, self._shift, mirrored, UNIT, self._views[eye], self._holes[eye])
+        cv2.flip(image, 1, dst=self._mirror_image)
+        cv2.flip(self._shift, 1, dst=self._mirror_shift)
+        self._draw(self._mirror_image, self._mirror_shift, 0)
+        for mirrored in (self._views[0], self._holes[0].view(np.uint8)):
+            cv2.flip(mirrored, 1, dst=mirrored)
+        self._draw(image, self._shift, 1)
         return (*self._views, *self._holes)
 
     def right_from_left(self, image: np.ndarray, disparity: np.ndarray,
@@ -132,7 +141,7 @@ class StereoRenderer:
         holes : (H, W) bool
         """
         self._quantise(image, disparity, 1.0)
-        self._warp(image, self._shift, False, UNIT, self._views[1], self._holes[1])
+        self._draw(image, self._shift, 1)
         return self._views[1], self._holes[1]
 
     def _quantise(self, image: np.ndarray, disparity: np.ndarray, share: float) -> None:
@@ -140,131 +149,30 @@ class StereoRenderer:
         if image.shape != (*self._shape, 3) or image.dtype != np.uint8:
             raise StereoError(f'image is {image.dtype} {image.shape}; this renderer needs uint8 '
                               f'{(*self._shape, 3)}: make one per size')
-        if disparity.shape != self._shape:
-            raise StereoError(f'disparity has shape {disparity.shape}, the image {self._shape}; '
-                              'resize one to the other')
-        valid = np.abs(disparity) <= 2 * self._shape[1]         # False for NaN, too
+        if disparity.shape != self._shape or disparity.dtype != np.float32:
+            raise StereoError(f'disparity is {disparity.dtype} {disparity.shape}; the image '
+                              f'needs float32 {self._shape}: resize one to the other')
         cv2.addWeighted(disparity, share * UNIT, disparity, 0.0, 0.0, dst=self._shift,
                         dtype=cv2.CV_32S)
-        if not valid.all():
-            self._fill_invalid(self._shift, valid)
+        limit = 2.0 * self._shape[1]
+        if not cv2.checkRange(disparity, minVal=-limit, maxVal=limit)[0]:
+            # both comparisons are False for NaN
+            self._warper.fill_invalid(self._shift, np.abs(disparity) < limit)
+
+    def _draw(self, image: np.ndarray, shift: np.ndarray, eye: int) -> None:
+        view, holes = self._views[eye], self._holes[eye]
+        self._warper.warp(image, shift, view, holes)
+        # neighbouring rows fill their holes with different colours: streaks, unless blurred
+        cv2.blur(view, SOFT_WINDOW, dst=self._soft)
+        cv2.copyTo(self._soft, holes.view(np.uint8), view)
 
 
-def _numba_kernel():
-    """The compiled loops, or None where Numba is missing or refuses this NumPy."""
+def _fastest_warper() -> type:
     try:
-        from depth_perception import stereo_kernel
-    except ImportError:
-        return None
-    return stereo_kernel
-
-
-def fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
-    """Give invalid pixels the smaller (farther) shift of their valid neighbours in the row.
-
-    Parameters
-    ----------
-    shift : (H, W) int32, changed in place
-        A row without a valid pixel becomes 0.
-    valid : (H, W) bool
-    """
-    none = np.iinfo(np.int32).max
-    rows = np.flatnonzero(~valid.all(axis=1))
-    known, values = valid[rows], shift[rows]
-    before = _last_known(values, known, none)
-    after = _last_known(values[:, ::-1], known[:, ::-1], none)[:, ::-1]
-    farther = np.minimum(before, after)
-    farther[farther == none] = 0
-    shift[rows] = np.where(known, values, farther)
-
-
-def _last_known(values: np.ndarray, known: np.ndarray, none: int) -> np.ndarray:
-    """The value at the last known column up to each column; `none` before the first."""
-    columns = np.where(known, np.arange(values.shape[1]), -1)
-    columns = np.maximum.accumulate(columns, axis=1)
-    found = np.take_along_axis(values, np.maximum(columns, 0), axis=1)
-    return np.where(columns < 0, none, found)
-
-
-class _NumpyWarper:
-    """`stereo_kernel.warp` in whole-array passes."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._shape = (height, width)
-        self._positions = np.arange(width, dtype=np.int32) * UNIT
-        self._first = np.arange(height, dtype=np.int64)[:, None] * width    # of a row, flat
-        # one element more: where the sources go that leave the picture
-        self._source = np.empty(height * width + 1, np.int32)
-        self._map = np.empty((height, width, 2), np.int16)
-        self._map[..., 1] = np.arange(height)[:, None]
-
-    def warp(self, image: np.ndarray, shift: np.ndarray, mirrored: bool, unit: int,
-             out: np.ndarray, holes: np.ndarray) -> None:
-        if mirrored:
-            image, shift = cv2.flip(image, 1), np.ascontiguousarray(shift[:, ::-1])
-        source = self._draw_sources(shift, unit)
-        nowhere = unit * self._shape[1]
-        empty = source == nowhere
-        behind = np.minimum.accumulate(source[:, ::-1], axis=1)[:, ::-1]
-        np.minimum(behind, nowhere - unit, out=behind)
-        np.copyto(source, behind, where=empty)
-        np.right_shift(source, 5, out=self._map[..., 0], casting='unsafe')
-        fraction = (source & (unit - 1)).astype(np.uint16)
-        view = cv2.remap(image, self._map, fraction, cv2.INTER_LINEAR,
-                         borderMode=cv2.BORDER_REPLICATE)
-        out[...] = cv2.flip(view, 1) if mirrored else view
-        holes[...] = empty[:, ::-1] if mirrored else empty
-
-    def _draw_sources(self, shift: np.ndarray, unit: int) -> np.ndarray:
-        """For each target the source position in 1/unit pixel, unit * width where none is."""
-        height, width = self._shape
-        here = self._positions - shift
-        step = np.diff(shift, axis=1)
-        joined = np.zeros(self._shape, np.bool_)
-        np.less_equal(np.abs(step), unit, out=joined[:, :-1])
-        length = np.full(self._shape, unit // 2, np.int32)
-        np.subtract(unit, step, out=length[:, :-1], where=joined[:, :-1])
-        low = here.copy()
-        low[:, 0] -= unit // 2
-        low[:, 1:] -= (unit // 2) * ~joined[:, :-1]
-        self._source[:] = unit * width
-        target = (low + (unit - 1)) // unit
-        return self._write(target, here, length, joined, unit)
-
-    def _write(self, target, here, length, joined, unit):
-        height, width = self._shape
-        offset = target * unit - here
-        drawn = (offset < length) & (target >= 0) & (target < width)
-        position = self._positions + np.where(
-            joined & (offset > 0), offset * np.float32(unit) / np.maximum(length, 1), 0
-        ).astype(np.int32)
-        index = np.where(drawn, target + self._first, height * width)
-        self._source[index] = position
-        self._write_rest(target, here, length, joined, unit)
-        return self._source[:-1].reshape(self._shape)
-
-    def _write_rest(self, target, here, length, joined, unit):
-        """Second and third targets of stretched sources: few, so by their indices."""
-        height, width = self._shape
-        rows, columns = np.nonzero((target + 1) * unit - here < length)
-        target, here = target[rows, columns], here[rows, columns]
-        length, joined = length[rows, columns], joined[rows, columns]
-        while len(rows):
-            target = target + 1
-            offset = target * unit - here
-            keep = offset < length
-            rows, columns, target, here, length, joined, offset = (
-                a[keep] for a in (rows, columns, target, here, length, joined, offset))
-            inside = (target >= 0) & (target < width)
-            position = columns * unit + np.where(
-                joined & (offset > 0), offset * np.float32(unit) / np.maximum(length, 1), 0
-            ).astype(np.int32)
-            index = rows[inside] * width + target[inside]
-            position = position[inside]
-            current = self._source[index]
-            nearer = (position > current) | (current == unit * width)
-            # np.maximum.at is slow; increasing columns and last-write-wins do the same
-            self._source[index[nearer]] = position[nearer]
+        from depth_perception.stereo_kernel import NumbaWarper
+    except ImportError:         # missing, or one that refuses this NumPy
+        return NumpyWarper
+    return NumbaWarper
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, half: bool = False,

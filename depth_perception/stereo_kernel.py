@@ -1,105 +1,184 @@
-"""The inner loops of stereo.py for Numba; importing this module needs Numba.
+"""The warp of stereo_warp.py compiled by Numba: same method, same numbers, same pixels.
 
-Same integers, same pixels as the NumPy versions in stereo.py; see there for the method. One
-thread each: Numba's default threading layer must not be entered from two Python threads at a
-time, and the second core belongs to the network.
+Importing this module needs Numba. One thread: Numba's default threading layer must not be
+entered from two Python threads at a time, and the other cores belong to the network.
 """
 
 from __future__ import annotations
 
+import cv2
 import numba
 import numpy as np
 
+from depth_perception.stereo_warp import UNIT
+
+# Typed constants keep the loops in 32 bits (Numba widens int32 + int32 to int64), and with that
+# in the processor's vector registers. All positions are integers that float32 holds exactly.
+ONE = np.float32(UNIT)
+HALF = np.float32(UNIT // 2)
+ZERO = np.float32(0)
+FAR_OFF = np.float32(1e9)
+BITS = np.uint64(5)
+FRACTION = np.uint64(UNIT - 1)
+# four bytes of a pixel, each in a 16-bit lane of its own: one multiplication scales all four
+LANES = np.uint64(0x00FF00FF00FF00FF)
+LANES_HALF = np.uint64(0x0010001000100010)
+EVEN_BYTES = np.uint64(0x00FF00FF)
+ODD_BYTES = np.uint64(0xFF00FF00)
+LANE_SHIFT = np.uint64(24)
+
 
 def _compiled(function):
+    # numpy's error model: a check for division by zero would keep the loops scalar
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=True, error_model='numpy')(function)
     except RuntimeError:        # no folder to keep the machine code in: compile at each start
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, error_model='numpy')(function)
+
+
+class NumbaWarper:
+    """Draws the view to the right of an image; see stereo_warp.NumpyWarper."""
+
+    name = 'numba'
+
+    def __init__(self, width: int, height: int) -> None:
+        self._bgra, self._view = (np.empty((height, width, 4), np.uint8) for _ in range(2))
+
+    def warp(self, image: np.ndarray, shift: np.ndarray, out: np.ndarray,
+             holes: np.ndarray) -> None:
+        """See stereo_warp.NumpyWarper.warp."""
+        # 4-byte pixels can be read as one number
+        cv2.cvtColor(image, cv2.COLOR_BGR2BGRA, dst=self._bgra)
+        _warp(self._bgra.view(np.uint32)[..., 0], shift, self._view.view(np.uint32)[..., 0],
+              holes)
+        cv2.cvtColor(self._view, cv2.COLOR_BGRA2BGR, dst=out)
+
+    @staticmethod
+    def fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
+        """See stereo_warp.NumpyWarper.fill_invalid."""
+        _fill_invalid(shift, valid)
 
 
 @_compiled
-def fill_invalid(shift, valid):
-    """Give invalid pixels the smaller (farther) shift of their valid neighbours in the row.
-
-    Parameters
-    ----------
-    shift : (H, W) int32, changed in place
-    valid : (H, W) bool
-    """
+def _warp(image, shift, out, holes):
     height, width = shift.shape
+    at = (np.arange(width) * UNIT).astype(np.float32)
+    near = np.empty(width + 3, np.float32)          # the row's shifts, padded by 2 and 1
+    near[:2] = -FAR_OFF
+    near[width + 2] = FAR_OFF
+    target = np.empty(width, np.int64)
+    position = np.empty(width, np.int32)
+    stretched = np.empty(width, np.bool_)
+    source = np.empty(width + 1, np.int32)          # the last one: what leaves the picture
     for row in range(height):
-        column = 0
-        while column < width:
-            if valid[row, column]:
-                column += 1
-                continue
-            start = column
-            while column < width and not valid[row, column]:
-                column += 1
-            if start == 0 and column == width:
-                value = np.int32(0)
-            elif start == 0:
-                value = shift[row, column]
-            elif column == width:
-                value = shift[row, start - 1]
-            else:
-                value = min(shift[row, start - 1], shift[row, column])
-            shift[row, start:column] = value
-
-
-@_compiled
-def warp(image, shift, mirrored, unit, out, holes):
-    """Draw the view of the eye to the right (mirrored: to the left).
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-    shift : (H, W) int32, in 1/unit pixel
-    mirrored : bool
-    unit : int
-    out : (H, W, 3) uint8, written
-    holes : (H, W) bool, written
-    """
-    height, width = shift.shape
-    nowhere = np.int32(unit * width)
-    half = unit // 2
-    source = np.empty(width, np.int32)
-    for row in range(height):
-        source[:] = nowhere
-        low = half
         for x in range(width):
-            column = width - 1 - x if mirrored else x
-            here = unit * x - shift[row, column]
-            length, joined = half, False
-            if x + 1 < width:
-                beside = shift[row, column - 1] if mirrored else shift[row, column + 1]
-                step = beside - shift[row, column]
-                if -unit <= step <= unit:
-                    length, joined = unit - step, True
-            target = (here - low + unit - 1) // unit
-            while target * unit < here + length:
-                if 0 <= target < width:
-                    offset = target * unit - here
-                    source[target] = unit * x
-                    if joined and offset > 0:
-                        source[target] += np.int32(np.float32(offset * unit) / np.float32(length))
-                target += 1
-            low = 0 if joined else half
-        behind = np.int32(unit * (width - 1))
-        for target in range(width - 1, -1, -1):
-            column = width - 1 - target if mirrored else target
-            position = source[target]
-            holes[row, column] = position == nowhere
-            behind = min(behind, position)
-            if position == nowhere:
-                position = behind
-            x, weight = position // unit, position % unit
-            first = width - 1 - x if mirrored else x
-            second = first
-            if weight:
-                second = first - 1 if mirrored else first + 1
-            for channel in range(3):
-                out[row, column, channel] = (
-                    image[row, first, channel] * (unit - weight)
-                    + image[row, second, channel] * weight + half) // unit
+            near[x + 2] = np.float32(shift[row, x])
+        _plan_row(near, at, target, position, stretched)
+        source[:] = np.int32(UNIT * width)
+        for x in range(width):                      # increasing: the last write is the nearest
+            source[target[x]] = position[x]
+            if stretched[x]:
+                _draw_rest(x, near, source)
+        _fill_row(source, holes[row])
+        _sample_row(image[row], source, out[row])
+
+
+@_compiled
+def _segment(near, x, at):
+    """Where source x is drawn: start, length, place of its pixel; in 1/UNIT pixel."""
+    here = at - near[x + 2]
+    step = near[x + 3] - near[x + 2]
+    before = near[x + 2] - near[x + 1]
+    joined = abs(step) <= ONE
+    mixed = (before < -ONE) | ((near[x + 1] - near[x] < -ONE) & (before <= ONE))
+    length = ONE - step if joined else HALF
+    return here, here - (ZERO if abs(before) <= ONE else HALF), length, joined, mixed
+
+
+@_compiled
+def _part(offset, length, joined):
+    """How far into its segment, in 1/UNIT of the way to the next source pixel."""
+    return np.floor(max(offset, ZERO) * ONE / max(length, np.float32(1))) if joined else ZERO
+
+
+@_compiled
+def _plan_row(near, at, target, position, stretched):
+    """The first target of each source, and what it shows there."""
+    width = np.float32(len(at))
+    for x in range(len(at)):
+        here, low, length, joined, mixed = _segment(near, x, at[x])
+        first = np.ceil(low * (np.float32(1) / ONE))
+        offset = first * ONE - here
+        drawn = (offset < length) & (first >= ZERO) & (first < width) & (not mixed)
+        target[x] = np.int32(first if drawn else width)
+        position[x] = np.int32(at[x] + _part(offset, length, joined))
+        stretched[x] = (length - offset > ONE) & (not mixed)
+
+
+@_compiled
+def _draw_rest(x, near, source):
+    """Second and third targets of a stretched source."""
+    at = np.float32(UNIT * x)
+    here, low, length, joined, _ = _segment(near, x, at)
+    target = np.int64(np.ceil(low / ONE)) + 1
+    offset = np.float32(target * UNIT) - here
+    while offset < length:
+        if 0 <= target < len(source) - 1:
+            source[target] = np.int32(at + _part(offset, length, joined))
+        target += 1
+        offset += ONE
+
+
+@_compiled
+def _fill_row(source, holes):
+    """Give each hole the farthest of the sources to its right."""
+    width = len(holes)
+    nowhere = np.int32(UNIT * width)
+    behind = np.int32(UNIT * (width - 1))
+    for x in range(width - 1, -1, -1):
+        if source[x] == nowhere:
+            holes[x] = True
+            source[x] = behind
+        else:
+            holes[x] = False
+            behind = min(behind, source[x])
+
+
+@_compiled
+def _sample_row(image, source, out):
+    """Linear interpolation at the source positions, all channels of a pixel at once."""
+    width = len(out)
+    start = np.empty(width + 1, np.uint64)
+    slope = np.empty(width, np.uint64)
+    for x in range(width):
+        pixel = np.uint64(image[x])
+        start[x] = (pixel & EVEN_BYTES) | ((pixel & ODD_BYTES) << LANE_SHIFT)
+    start[width] = start[width - 1]
+    for x in range(width):
+        # the lanes of a difference borrow from each other, and the sum below gives it back
+        slope[x] = start[x + 1] - start[x]
+        start[x] = (start[x] << BITS) + LANES_HALF
+    for x in range(width):
+        position = np.uint64(source[x])
+        first = position >> BITS
+        mixed = ((start[first] + slope[first] * (position & FRACTION)) >> BITS) & LANES
+        out[x] = np.uint32(mixed | (mixed >> LANE_SHIFT))
+
+
+@_compiled
+def _fill_invalid(shift, valid):
+    height, width = shift.shape
+    for row in range(height):
+        x = 0
+        while x < width:
+            start = x
+            while x < width and not valid[row, x]:
+                x += 1
+            if start == 0 and x == width:
+                shift[row, :] = 0
+            elif x > start:
+                left = shift[row, max(start - 1, 0)]
+                right = shift[row, min(x, width - 1)]
+                shift[row, start:x] = (right if start == 0 else left if x == width
+                                       else min(left, right))
+            x += 1
