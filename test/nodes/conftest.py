@@ -330,6 +330,48 @@ class Graph:
         return codes
 
 
+class Camera:
+    """Sends pictures, their camera_info and depth, stamped now, as a driver does."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def send(
+        self, pixels: np.ndarray, encoding: str = 'rgb8', *, focal_px: float | None = 50.0,
+        depth: np.ndarray | None = None, stamp: float | None = None, frame_id: str = FRAME,
+        **info_fields: Any,
+    ) -> float:
+        """Publish one frame and return its stamp; without `focal_px` there is no camera_info."""
+        stamp = time.time() if stamp is None else stamp
+        height, width = pixels.shape[:2]
+        if focal_px is not None:
+            info = self._graph.camera_info(
+                width, height, focal_px, stamp, frame_id=frame_id, **info_fields)
+            self._graph.publish('camera_info', info)
+        if depth is not None:
+            encoding_of_depth = '16UC1' if depth.dtype == np.uint16 else '32FC1'
+            msg = self._graph.image(depth, encoding_of_depth, stamp, frame_id)
+            self._graph.publish('depth', msg)
+        self._graph.publish('image', self._graph.image(pixels, encoding, stamp, frame_id))
+        return stamp
+
+    def send_until(self, inboxes: list[Inbox], *args: Any, timeout: float = 10.0,
+                   **kwargs: Any) -> list[Any]:
+        """Send frames at 20 Hz until each inbox has a message; return the last of each.
+
+        The first frames may find the subscriptions not matched yet, which is no loss.
+        """
+        for inbox in inboxes:
+            inbox.clear()
+        end = time.monotonic() + timeout
+        while not all(inbox.messages for inbox in inboxes):
+            if time.monotonic() > end:
+                pytest.fail(f'sent frames for {timeout} s in vain')
+            self.send(*args, **kwargs)
+            time.sleep(0.05)
+        return [inbox.messages[-1] for inbox in inboxes]
+
+
 def _remove_dead_segments() -> None:
     """Remove Fast DDS segments of killed processes, as ``fastdds shm clean`` does."""
     for lock in Path('/dev/shm').glob('fastrtps_*_el'):
@@ -385,6 +427,11 @@ def graph(domain_ids, tmp_path_factory, request) -> Iterator[Graph]:
         request.config.stash[LIVE].remove(live)
         codes = live.close()
     assert not any(codes.values()), f'exit codes after SIGINT: {codes}'
+
+
+@pytest.fixture(scope='module')
+def camera(graph) -> Camera:
+    return Camera(graph)
 
 
 LIVE = pytest.StashKey[list[Graph]]()
