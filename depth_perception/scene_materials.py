@@ -25,7 +25,7 @@ def _wood(rng) -> Material:
 
 
 def _fabric(rng) -> Material:
-    base = colour(rng, (0, 0.75), (0.1, 0.95))
+    base = colour(rng, (0, 0.8 if rng.random() < 0.3 else 0.35), (0.1, 0.95))
     makers = (textures.fabric, textures.fabric, textures.carpet, textures.plaster,
               textures.stripes, textures.dots, textures.checker, textures.camouflage)
     return Material(_any_of(rng, makers, base), rng.uniform(0.15, 0.7))

@@ -62,9 +62,11 @@ def random_pose(room, rng, kind: str | None = None) -> np.ndarray:
         chosen = str(rng.choice(KINDS, p=_SHARES)) if kind is None else kind
         poses = [_PROPOSE[chosen](room, rng) for _ in range(_BATCH)]
         free = _free(room, np.array([pose[:3, 3] for pose in poses]))
+        # Some bare walls are part of life; most views shall have more in them.
+        variety = 1.25 if rng.random() < 0.12 else rng.uniform(1.6, 3.0)
         for pose, clearance in zip(poses, free):
-            score = clearance if clearance < CLEARANCE else 1 + _view_quality(room, pose)
-            if score > 2:
+            score = clearance if clearance < CLEARANCE else 1 + _view_quality(room, pose, variety)
+            if score >= 2:
                 return pose
             if score > best_score:
                 best, best_score = pose, score
@@ -80,12 +82,15 @@ def _free(room, points) -> np.ndarray:
     return np.where(outside, -1.0, free)
 
 
-def _view_quality(room, pose) -> float:
-    """At least 1 for a view with some depth in it, else less than 1."""
+def _view_quality(room, pose, variety: float) -> float:
+    """At least 1 for a view that is worth a picture, else less than 1.
+
+    variety : how much depth the view must have in it, as farthest over nearest.
+    """
     x, y = np.meshgrid(np.linspace(-0.55, 0.55, 12), np.linspace(-0.42, 0.42, 9))
     depth = room.scene.depth_along(x.astype(np.float32), y.astype(np.float32), pose)
-    near, middle, far = np.nanpercentile(depth, [2, 50, 98])
-    return float(min(near / CLEARANCE, middle / 0.35, (far / near) / 1.25))
+    near, middle, far = np.nanpercentile(depth, [1, 50, 95])
+    return float(min(near / CLEARANCE, middle / 0.35, (far / near) / variety))
 
 
 def _roll(rng) -> float:
