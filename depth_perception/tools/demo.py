@@ -33,7 +33,7 @@ DEPTH_TOPICS = (
     'stereo/side_by_side', 'stereo/anaglyph', 'stereo/rgbd',
 )
 START_TIMEOUT_S = 60.0
-RECORDED_MESSAGES = 10
+RECORDED_MESSAGES = 10  # of each topic; an organised cloud takes 5 MB
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> in
     output : Path
         Folder for pictures, bags, point clouds and ``summary.json``.
     """
-    console = Console()
+    # A terminal narrower than the table, or none, would fold every column.
+    console = Console(width=max(110, Console().width))
     output.mkdir(parents=True, exist_ok=True)
     sources = [own(source, hfov_deg)] if source else [motorcycle(output / 'motorcycle'), room()]
     _adopt(graph_environment())
@@ -247,18 +248,12 @@ def _record(observer: Observer, namespace: str, source: Source, bag: Path) -> Pa
     if source.simulated:
         topics.append(f'{namespace}/ground_truth/depth')
     topics += [f'{namespace}/depth_node/{name}' for name in DEPTH_TOPICS]
-    recorder = BagRecorder(observer.node, bag, topics)
+    recorder = BagRecorder(observer.node, bag, topics, RECORDED_MESSAGES)
     try:
-        done = observer.spin(
-            START_TIMEOUT_S,
-            lambda: all(
-                count >= (1 if topic == '/diagnostics' else RECORDED_MESSAGES)
-                for topic, count in recorder.counts.items()
-            ),
-        )
+        done = observer.spin(START_TIMEOUT_S, recorder.done)
     finally:
         recorder.close()
     if not done:
-        silent = [topic for topic, count in recorder.counts.items() if count == 0]
-        raise RuntimeError(f'nothing to record on {", ".join(silent) or "some topics"}')
+        short = [t for t, count in recorder.counts.items() if count < RECORDED_MESSAGES]
+        raise RuntimeError(f'too little to record on {", ".join(short)}')
     return bag

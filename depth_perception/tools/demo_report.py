@@ -16,7 +16,7 @@ from rosbags.rosbag2 import Reader
 
 from depth_perception.colorize import annotate, colorize
 from depth_perception.metrics import depth_metrics
-from depth_perception.nodes._messages import camera_model, to_cloud, to_depth, to_rgb
+from depth_perception.nodes._messages import camera_model, to_depth, to_rgb
 from depth_perception.point_cloud import render_cloud, write_ply
 from depth_perception.tools.recorder import message_class
 
@@ -75,13 +75,15 @@ def write_summary(path: Path, key: str, value: dict) -> None:
 def print_table(console: Console, results: dict[str, dict]) -> None:
     """Print one row a source; '-' where the true depth is unknown."""
     table = Table(title='depth_perception demo')
-    for column in ('source', 'frames in', 'out', 'lost', 'Hz', 'latency p50 ms', 'p99 ms',
-                   'AbsRel', 'delta1', 'AbsRel of mean depth', 'of median'):
-        table.add_column(column, justify='right')
+    for column in ('source', 'frames\nin', '\nout', '\ndropped', '\nlost', 'Hz',
+                   'latency\np50 ms', '\np99 ms', 'AbsRel', 'delta1', 'AbsRel of\nmean depth',
+                   'AbsRel of\nmedian'):
+        table.add_column(column, justify='right', no_wrap=True)
     for name, row in results.items():
         table.add_row(
-            name, str(row['frames_in']), str(row['frames_out']), str(row['frames_lost']),
-            f'{row["rate_hz"]:.1f}', f'{row["latency_ms"]["p50"]:.1f}',
+            name, str(row['frames_in']), str(row['frames_out']),
+            str(row['frames_dropped']), str(row['frames_lost']), f'{row["rate_hz"]:.1f}',
+            f'{row["latency_ms"]["p50"]:.1f}',
             f'{row["latency_ms"]["p99"]:.1f}',
             *(f'{row[key]:.3f}' if key in row else '-'
               for key in ('abs_rel', 'delta1', 'abs_rel_mean_depth', 'abs_rel_median_depth')),
@@ -97,7 +99,8 @@ def draw(bag: Path, namespace: str, folder: Path, truth: np.ndarray | None) -> N
     depth = to_depth(topics[f'{node}/depth/image_rect'])
     if f'{namespace}/ground_truth/depth' in topics:
         truth = to_depth(topics[f'{namespace}/ground_truth/depth'])
-    cloud = to_cloud(topics[f'{node}/points'])
+    points = topics[f'{node}/points']
+    cloud = np.frombuffer(points.data, np.float32).reshape(points.height, points.width, 4)
     intrinsics = camera_model(topics[f'{node}/depth/camera_info']).rectified_intrinsics()
     pictures = {
         'image': image,
@@ -118,10 +121,10 @@ def last_messages(bag: Path) -> dict[str, object]:
     latest = {}
     with Reader(bag) as reader:
         for connection, _, data in reader.messages():
-            latest[connection] = bytes(data)
+            latest[connection.topic] = connection.msgtype, bytes(data)
     return {
-        connection.topic: deserialize_message(data, message_class(connection.msgtype))
-        for connection, data in latest.items()
+        topic: deserialize_message(data, message_class(kind))
+        for topic, (kind, data) in latest.items()
     }
 
 

@@ -65,6 +65,9 @@ class BagRecorder:
     topics : list of str
         Full topic names. Each needs a publisher already, since the bag states its type and
         quality of service.
+    limit : int
+        Messages kept of each topic; the subscription ends there, so that a node that computes
+        only what is subscribed is free for the rest.
 
     Raises
     ------
@@ -72,14 +75,15 @@ class BagRecorder:
         When a topic has no publisher.
     """
 
-    def __init__(self, node: Node, path: Path, topics: list[str]) -> None:
+    def __init__(self, node: Node, path: Path, topics: list[str], limit: int) -> None:
         self._node = node
+        self._limit = limit
         self._typestore = get_typestore(Stores.LATEST)
         self._writer = Writer(path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         self.counts = dict.fromkeys(topics, 0)
-        self._subscriptions = [self._subscribe(topic) for topic in topics]
+        self._subscriptions = {topic: self._subscribe(topic) for topic in topics}
 
     def _subscribe(self, topic: str):
         publishers = self._node.get_publishers_info_by_topic(topic)
@@ -104,12 +108,20 @@ class BagRecorder:
         )
 
     def _write(self, connection: Connection, data: bytes) -> None:
+        if self.counts[connection.topic] == self._limit:
+            return
         self._writer.write(connection, time.time_ns(), data)
         self.counts[connection.topic] += 1
 
+    def done(self) -> bool:
+        """Leave the topics that have their messages; say whether all have."""
+        for topic in [t for t in self._subscriptions if self.counts[t] == self._limit]:
+            self._node.destroy_subscription(self._subscriptions.pop(topic))
+        return not self._subscriptions
+
     def close(self) -> None:
         """Stop recording and finish the file."""
-        for subscription in self._subscriptions:
+        for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._writer.close()
 
