@@ -6,9 +6,9 @@ that the caller passes: the same generator state gives the same bytes.
 """
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
+import math
 
 import cv2
 import numpy as np
@@ -207,8 +207,10 @@ def change_picture(image: np.ndarray, rng: np.random.Generator,
     return image
 
 
-def augment(image: np.ndarray, depth: np.ndarray, focal_px: float, rng: np.random.Generator,
-            height: int, width: int, config: AugmentConfig) -> tuple[np.ndarray, np.ndarray, float]:
+def augment(
+    image: np.ndarray, depth: np.ndarray, focal_px: float, rng: np.random.Generator,
+    height: int, width: int, config: AugmentConfig,
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Return a randomly changed (height, width) picture of a view; see apply_crop for types."""
     crop = random_crop(rng, *depth.shape, height, width, config)
     image, depth, focal_px = apply_crop(image, depth, focal_px, crop, height, width)

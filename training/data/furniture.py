@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import csv
-import logging
 from functools import lru_cache
+import logging
 from pathlib import Path
 
 from depth_perception.scenes import Mesh
 from training.data.meshes import Y_UP_TO_Z_UP, load_meshes
-from training.data.root import DataError
+from training.data.root import DataError, UnreadableFile
 from training.data.splits import load_splits
 
 DATASET = 'sweethome3d_cc0_furniture'
@@ -55,7 +55,7 @@ def load_furniture(folder: Path, split: str) -> tuple[tuple[Mesh, ...], ...]:
             continue
         try:
             models.append(tuple(load_meshes(folder / 'models' / row['file'], Y_UP_TO_Z_UP)))
-        except DataError as error:
+        except UnreadableFile as error:
             log.warning('left out: %s', error)
     if not models:
         raise DataError(f'{folder} holds no furniture of split {split!r}; copy the data set again')

@@ -7,7 +7,7 @@ import numpy as np
 import trimesh
 
 from depth_perception.scenes import Mesh
-from training.data.root import DataError
+from training.data.root import UnreadableFile
 
 # glTF is Y up, facing +Z; this package is Z up.
 Y_UP_TO_Z_UP = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
@@ -30,14 +30,14 @@ def load_meshes(path: Path, to_world: np.ndarray | None = None) -> list[Mesh]:
 
     Raises
     ------
-    DataError
+    UnreadableFile
         The file is missing, unreadable or holds no triangle.
     """
     to_world = np.eye(4) if to_world is None else to_world
     try:
         scene = trimesh.load(path, force='scene')
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f'{path} is no GLB file that trimesh reads ({error}); '
+        raise UnreadableFile(f'{path} is no GLB file that trimesh reads ({error}); '
                         'copy the file again') from error
     textures: dict[str, np.ndarray] = {}
     meshes = []
@@ -50,7 +50,7 @@ def load_meshes(path: Path, to_world: np.ndarray | None = None) -> list[Mesh]:
             textures[name] = _texture(geometry)
         meshes.append(_mesh(geometry, textures[name], to_world @ transform))
     if not meshes:
-        raise DataError(f'{path} holds no triangle; leave the file out')
+        raise UnreadableFile(f'{path} holds no triangle; leave the file out')
     return meshes
 
 

@@ -1,8 +1,8 @@
 """The data sets that training reads: views of many entries mixed by weight, and all val views."""
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
+import logging
 
 import cv2
 import numpy as np
@@ -225,16 +225,16 @@ def build(config: DataConfig, split: str = 'train', *, augment: bool = True) -> 
         No entry is available, or an entry has no readable view.
     """
     if split not in ('train', 'val'):
-        raise SplitError(f"training was asked for split {split!r}; it gets 'train' and 'val' only, "
-                         'test data are for training.data.evaluation')
+        raise SplitError(f"training was asked for split {split!r}; it gets 'train' and 'val' "
+                         'only, test data are for training.data.evaluation')
     splits = load_splits()
     names = config.weights if split == 'train' else [
         name for name in config.views if splits.entry(name).split == 'val']
     wanted = [splits.entry(n) for n in names if split == 'val' or config.weights[n] > 0]
     entries = _available(wanted)
     if not entries:
-        raise DataError(f'no {split} entry is available; give procedural rooms a weight and views, '
-                        'or set DATA_ROOT')
+        raise DataError(f'no {split} entry is available; give procedural rooms a weight and '
+                        'views, or set DATA_ROOT')
     views = Views([(ShardSet(e), _views_of(config, e.name)) for e in entries], config.workers)
     cv2.setNumThreads(1)  # loader workers share the cores with the model
     return TrainViews(views, config, augment) if split == 'train' else ValViews(views, config)

@@ -6,17 +6,17 @@ removed from colour and depth alike, so every sample is a pinhole picture.
 """
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from depth_perception.geometry import Intrinsics
-from training.data.root import DataError
+from training.data.root import DataError, UnreadableFile
 from training.data.splits import Entry
 
 TUM_MAX_STAMP_DIFFERENCE_S = 0.02
@@ -82,13 +82,13 @@ class FrameFile:
 
         Raises
         ------
-        DataError
+        UnreadableFile
             A file is missing or unreadable, or image and depth differ in size.
         """
         image = cv2.cvtColor(_read(self.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         depth = self.decode(_read(self.depth, cv2.IMREAD_UNCHANGED))
         if depth.shape != image.shape[:2]:
-            raise DataError(f'{self.depth} is {depth.shape}, its image {image.shape[:2]}; '
+            raise UnreadableFile(f'{self.depth} is {depth.shape}, its image {image.shape[:2]}; '
                             'depth must be registered to the image')
         low, high = self.trusted
         depth = np.where((depth >= low) & (depth <= high), depth, np.float32(np.nan))
@@ -101,12 +101,13 @@ class FrameFile:
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
-    if path.suffix == '.npz':
+    if path.suffix == '.npz' and path.is_file():
         with np.load(path) as archive:
             return archive[archive.files[0]]
     array = cv2.imread(str(path), flags)
     if array is None:
-        raise DataError(f'{path} is missing or no image that OpenCV reads; copy the file again')
+        raise UnreadableFile(f'{path} is missing or no image that OpenCV reads; '
+                             'copy the file again')
     return array
 
 

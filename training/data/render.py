@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data import furniture, procedural, real, worlds
-from training.data.root import DataError, data_root, dataset_folder
+from training.data import furniture, mitsuba, procedural, real, worlds
+from training.data.root import UnreadableFile, data_root, dataset_folder
 from training.data.splits import Entry
 
 PROCEDURAL = 'procedural_rooms'
@@ -33,6 +33,8 @@ def unit_limit(entry: Entry) -> int | None:
         return entry.seeds[1] - entry.seeds[0] + 1
     if entry.dataset == worlds.DATASET:
         return None
+    if entry.dataset == mitsuba.DATASET:
+        return len(mitsuba.YAWS_DEG)
     return len(real.frame_files(entry, dataset_folder(entry.dataset)))
 
 
@@ -44,6 +46,8 @@ def recipe(entry: Entry) -> dict:
                      furniture=entry.furniture if _furniture_folder() else '')
     elif entry.dataset == worlds.DATASET:
         facts.update(version=worlds.GENERATOR_VERSION, world=entry.world, region=entry.region)
+    elif entry.dataset == mitsuba.DATASET:
+        facts.update(version=mitsuba.GENERATOR_VERSION, scene=entry.scene)
     else:
         facts.update(sequence=entry.sequence, frames=entry.frames, frame=entry.frame)
     return facts
@@ -60,7 +64,7 @@ def render_unit(entry: Entry, unit: int, height: int, width: int) -> list[dict]:
     Raises
     ------
     DataError
-        The data are missing or a file is corrupt.
+        The data set is missing, or a renderer is (UnreadableFile: this one file is damaged).
     """
     if entry.dataset == PROCEDURAL:
         folder = _furniture_folder()
@@ -72,6 +76,9 @@ def render_unit(entry: Entry, unit: int, height: int, width: int) -> list[dict]:
         seed = unit + (0 if entry.split == 'train' else 10 ** 6)
         return worlds.render_views(worlds.load_world(folder, entry.world), seed,
                                    VIEWS_PER_LIGHTING, height, width, entry.region)
+    if entry.dataset == mitsuba.DATASET:
+        archive = folder / f'{entry.scene}.tar.xz'
+        return [mitsuba.render_view(archive, entry.scene, unit, height, width)]
     sample = real.frame_files(entry, folder)[unit].load()
     return [fit_to(sample, height, width)]
 
@@ -102,6 +109,6 @@ def safe_unit(entry: Entry, unit: int, height: int, width: int) -> list[dict]:
     """Return the views of a unit; a unit that cannot be read is named in the log and is empty."""
     try:
         return render_unit(entry, unit, height, width)
-    except DataError as error:
+    except UnreadableFile as error:
         log.warning('left out unit %d of %s: %s', unit, entry.name, error)
         return []

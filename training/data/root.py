@@ -13,6 +13,10 @@ class DataError(ValueError):
     """A data set, file or setting that cannot be used; the text says what to do about it."""
 
 
+class UnreadableFile(DataError):
+    """One damaged file among many: it is named in the log, left out and counted."""
+
+
 def data_root() -> Path | None:
     """Return the folder of the data sets, or None where DATA_ROOT is unset or empty.
 

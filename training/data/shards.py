@@ -10,14 +10,14 @@ one that exists is complete.
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 import hashlib
 import json
 import logging
 import math
-import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
+import os
 from pathlib import Path
 
 import cv2

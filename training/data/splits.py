@@ -5,8 +5,8 @@ which refuse everything of split test and everything that the file does not name
 """
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+import hashlib
 from pathlib import Path
 
 import yaml

@@ -41,7 +41,7 @@ class World:
     raycaster: o3d.t.geometry.RaycastingScene
 
     def hit(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Return how far (N,) rays from origins (N, 3) along directions (N, 3) get, inf: no hit."""
+        """Return how far (N,) rays from (N, 3) origins along (N, 3) directions get; or inf."""
         rays = np.concatenate([origins, directions], axis=1).astype(np.float32)
         return self.raycaster.cast_rays(o3d.core.Tensor(rays))['t_hit'].numpy()
 
@@ -198,8 +198,8 @@ def render_views(world: World, seed: int, count: int, height: int, width: int,
         view, intrinsics = _look(scene, eye, rng, height, width)
         depth = np.where(view.depth <= MAX_DEPTH_M, view.depth, np.float32(np.nan))
         if usable(depth, rng):
-            views.append({'image': exposed(view.rgb, rng), 'depth': depth, 'intrinsics': intrinsics,
-                          'name': f'{world.name}/{seed}/{len(views)}'})
+            views.append({'image': exposed(view.rgb, rng), 'depth': depth,
+                          'intrinsics': intrinsics, 'name': f'{world.name}/{seed}/{len(views)}'})
         if len(views) == count:
             return views
     raise DataError(f'{world.name}: only {len(views)} of {count} views in region {region} after '
