@@ -105,8 +105,8 @@ class Input:
             return (f"'{self.topic}' is published best effort only, which `process: every` cannot "
                     'take; make the publisher reliable or use `process: newest`')
         return (f"nothing received on '{self.topic}' for {silent_s:.0f} s although it has a "
-                'publisher; if large images vanish, give its process '
-                'FASTDDS_BUILTIN_TRANSPORTS=DEFAULT?sockets_size=8MB')
+                'publisher; if large images vanish, start it with FASTDDS_BUILTIN_TRANSPORTS='
+                'DEFAULT?sockets_size=8MB and without ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST')
 
 
 def _overridable(node: Node, topic: str, qos: QoSProfile) -> QoSOverridingOptions:
