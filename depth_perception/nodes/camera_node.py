@@ -88,6 +88,7 @@ class CameraNode(LifecycleNode):
         self._prefetch: Prefetcher | None = None
         self._timer: Timer | None = None
         self._active, self._active_since = False, 0.0
+        self._blind = False
         self._calibration: CameraModel | None = None
         self._failure = self._end = ''
 
@@ -153,7 +154,7 @@ class CameraNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _close(self) -> None:
-        self._active = False
+        self._active = self._blind = False
         self._stop_timer()
         if self._prefetch is not None:
             self._prefetch.close()
@@ -217,7 +218,8 @@ class CameraNode(LifecycleNode):
             return camera_info(frame.intrinsics, header)
         height, width = frame.image.shape[:2]
         hfov_deg = self._settings.config.hfov_deg
-        if hfov_deg == 0.0:
+        self._blind = hfov_deg == 0.0
+        if self._blind:
             return None
         return camera_info(Intrinsics.from_hfov(width, height, hfov_deg), header)
 
@@ -269,6 +271,10 @@ class CameraNode(LifecycleNode):
             yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}')
         if self._active and not self._end:
             yield self._pace()
+        if self._blind:
+            yield Finding(Level.WARN, (
+                'no camera_info is published: set camera_info_file or hfov_deg'
+            ))
 
     def _pace(self) -> Finding:
         rate_hz = self._health.output_rate.rate_hz(time.monotonic())

@@ -255,22 +255,34 @@ class Graph:
 
     # -- services ----------------------------------------------------------------------------
 
-    def call(self, kind: type, service: str, request: Any, timeout: float = 15.0) -> Any:
-        """Call a service and return its response."""
+    def call(
+        self, kind: type, service: str, request: Any, timeout: float = 15.0, patience: float = 2.0
+    ) -> Any:
+        """Call a service and return its response; ask again each `patience` seconds.
+
+        A server that has not yet discovered the client's reader loses its first answer.
+        """
+        client = self._client(kind, service)
+        assert client.wait_for_service(timeout), f'no service {service}'
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            future = client.call_async(request)
+            again = min(end, time.monotonic() + patience)
+            while time.monotonic() < again:
+                if future.done():
+                    return future.result()
+                time.sleep(0.005)
+        raise AssertionError(f'no answer of {service} in {timeout} s')
+
+    def _client(self, kind: type, service: str) -> Any:
         if service not in self._clients:
             self._clients[service] = self.probe.create_client(kind, service)
-        client = self._clients[service]
-        assert client.wait_for_service(timeout), f'no service {service}'
-        future = client.call_async(request)
-        self.wait_for(future.done, timeout, f'an answer of {service}')
-        return future.result()
+        return self._clients[service]
 
     def state(self, node: NodeProcess) -> str:
         """Return the label of the lifecycle state; '' while the node is not up."""
         service = f'{node.full_name}/get_state'
-        if service not in self._clients:
-            self._clients[service] = self.probe.create_client(GetState, service)
-        if not self._clients[service].service_is_ready():
+        if not self._client(GetState, service).service_is_ready():
             return ''
         return self.call(GetState, service, GetState.Request()).current_state.label
 
@@ -278,7 +290,11 @@ class Graph:
         """Ask for 'configure', 'activate', 'deactivate' or 'cleanup'; return whether it worked."""
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[transition]
-        return self.call(ChangeState, f'{node.full_name}/change_state', request, 30.0).success
+        service = f'{node.full_name}/change_state'
+        if service not in self._clients:
+            assert self._client(ChangeState, service).wait_for_service(10)
+            time.sleep(0.2)  # let the server discover the client: a transition is asked for once
+        return self.call(ChangeState, service, request, 30.0, patience=30.0).success
 
     def set_parameter(self, node: NodeProcess, name: str, value: Any) -> Any:
         """Return the SetParametersResult of ``ros2 param set``."""
