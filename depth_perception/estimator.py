@@ -118,6 +118,8 @@ class DepthEstimator:
             If the image is not (H, W, 3) uint8, is empty, or `out` does not fit.
         GeometryError
             If image and intrinsics differ in size.
+        ValueError
+            Of the engine, if it fails (`depth_perception.inference.BackendError`).
         """
         start = time.perf_counter()
         self._plan(image, intrinsics)

@@ -23,7 +23,7 @@ def to_metres(raw: np.ndarray, spec: ModelSpec, f_px_at_input: float,
 
     Parameters
     ----------
-    raw : (...) float32 array
+    raw : (h, w) float32 array
         The network's output of the kind `spec.output_kind`.
     spec : ModelSpec
     f_px_at_input : float
@@ -33,7 +33,7 @@ def to_metres(raw: np.ndarray, spec: ModelSpec, f_px_at_input: float,
 
     Returns
     -------
-    (...) float32 array, metres
+    (h, w) float32 array, metres
         NaN where `raw` is not finite or stands for no distance above 0.
 
     Raises

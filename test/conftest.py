@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hypothesis import settings
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 import pytest
 
 from depth_perception.model_spec import ModelSpec, write_spec
+
+# No deadline: on a busy machine the first call of a function may take any time. The same examples
+# in each run: a failure is somebody's change, not luck.
+settings.register_profile('repository', deadline=None, derandomize=True)
+settings.load_profile('repository')
 
 # ONNX Runtime of ROS Humble's time reads these; the onnx package's newest are too new for it.
 OPSET, IR_VERSION = 17, 8
