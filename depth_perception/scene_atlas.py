@@ -11,7 +11,7 @@ _WIDTH = 8192       # cv2.remap takes pictures up to 32767 a side
 
 
 class Tile(NamedTuple):
-    """Where a texture lies: level k starts at x + 2w(1 - 2**-k) + 2k*BORDER, y, and is w >> k wide."""
+    """Where a texture lies; level k starts at (x + 2w(1 - 2**-k) + 2k*BORDER, y), w >> k wide."""
 
     x: int
     y: int

@@ -76,7 +76,8 @@ def _glare(rgb, share: float) -> np.ndarray:
     if not share:
         return rgb
     height, width = rgb.shape[:2]
-    small = cv2.resize(rgb, (max(width // 8, 1), max(height // 8, 1)), interpolation=cv2.INTER_AREA)
+    size = (max(width // 8, 1), max(height // 8, 1))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     bright = np.where(small.max(axis=2, keepdims=True) > 215, small, 0).astype(np.uint8)
     halo = cv2.GaussianBlur(bright, (0, 0), max(width / 8 / 12, 0.5))
     return cv2.addWeighted(rgb, 1.0, cv2.resize(halo, (width, height)), share, 0)

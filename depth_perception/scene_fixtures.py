@@ -9,8 +9,18 @@ import numpy as np
 
 from .scene_materials import Palette
 from .scene_mesh import Mesh
-from .scene_shapes import (Material, ball, block, box, cylinder, lathe, lying, placed, rotation_z,
-                           sheet)
+from .scene_shapes import (
+    Material,
+    ball,
+    block,
+    box,
+    cylinder,
+    lathe,
+    lying,
+    placed,
+    rotation_z,
+    sheet,
+)
 
 THICKNESS = 0.2
 
@@ -35,9 +45,9 @@ def window(rng, palette: Palette, opening) -> list[Mesh]:
     parts = [box((x0, inside + 0.06, z0), (x1, inside + 0.07, z1), palette('outdoors')),
              box((x0 - 0.05, -rng.uniform(0.02, 0.2), z0 - 0.03), (x1 + 0.05, 0.05, z0), frame)]
     for x in np.linspace(x0, x1 - bar, int(rng.integers(2, 5))):
-        parts.append(box((x, inside, z0), (x + bar, inside + 0.05, z1), frame))
+        parts += [box((x, inside, z0), (x + bar, inside + 0.05, z1), frame)]
     for z in (z0, z1 - bar):
-        parts.append(box((x0, inside, z), (x1, inside + 0.05, z + bar), frame))
+        parts += [box((x0, inside, z), (x1, inside + 0.05, z + bar), frame)]
     if rng.random() < 0.5:
         cloth, low = palette('fabric'), rng.choice([0.03, z0 - 0.15])
         reach = (x1 - x0) * rng.uniform(0.15, 0.35)
@@ -60,6 +70,7 @@ def curtain(rng, x0, x1, z0, z1, cloth: Material) -> Mesh:
 
 
 def radiator(rng, palette, width, height) -> list[Mesh]:
+    """A ribbed radiator that stands off the wall at x = 0."""
     metal = palette.any('ceramic', 'metal')
     ribs = np.arange(-width / 2, width / 2, rng.uniform(0.045, 0.08))
     return [block(0, -0.08, 0.12, (width, 0.04, height), metal)] + [
@@ -77,7 +88,7 @@ def door(rng, palette, opening) -> list[Mesh]:
              box((width - 0.09, -0.06, 1.02), (width - 0.07, 0.1, 1.05), palette('metal')),
              box((width - 0.19, -0.07, 1.02), (width - 0.07, -0.05, 1.05), palette('metal'))]
     for z in ([0.25, 1.15] if rng.random() < 0.5 else []):  # panels
-        swing.append(box((0.15, -0.008, z), (width - 0.15, 0, z + 0.7), palette('wood')))
+        swing += [box((0.15, -0.008, z), (width - 0.15, 0, z + 0.7), palette('wood'))]
     angle = 0.0 if rng.random() < 0.6 else -rng.uniform(0.3, 1.6)
     return parts + placed(swing, x0, 0.03, 0, angle)
 
@@ -90,7 +101,8 @@ def niche(rng, palette, opening, floor: Material) -> list[Mesh]:
     wall = palette('wall')
     return [box((a, y0, -0.1), (b, y1, 0), floor),
             box((a, y0, height), (b, y1, height + 0.1), palette('ceiling')),
-            box((a - 0.1, y0, 0), (a, y1, height), wall), box((b, y0, 0), (b + 0.1, y1, height), wall),
+            box((a - 0.1, y0, 0), (a, y1, height), wall),
+            box((b, y0, 0), (b + 0.1, y1, height), wall),
             box((a, y1, 0), (b, y1 + 0.1, height), wall)]
 
 
@@ -139,7 +151,7 @@ def ceiling_lamps(rng, palette, size) -> tuple[list[Mesh], list[np.ndarray]]:
             spots.append(np.array([x, y, size[2] - (0.15, 0.15, 0.7, 0.3)[kind]]))
     if rng.random() < 0.15:
         for x in np.arange(0.5, size[0], rng.uniform(0.8, 1.6)):
-            parts.append(box((x, 0, size[2] - 0.18), (x + 0.12, size[1], size[2]), palette('wood')))
+            parts += [box((x, 0, size[2] - 0.18), (x + 0.12, size[1], size[2]), palette('wood'))]
     return parts, spots
 
 

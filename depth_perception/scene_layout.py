@@ -1,41 +1,42 @@
 """Where things stand in a room: along the walls, in the middle, on the floor, without overlap."""
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from . import scene_fixtures as fixtures
 from . import scene_furniture as furniture
+from . import scene_storage as storage
+from .scene_clutter import clutter, small_thing
 from .scene_materials import Palette
 from .scene_mesh import Mesh, bounds
-from .scene_objects import clutter, small_thing
 from .scene_shapes import placed
 
 Maker = Callable[[np.random.Generator, Palette], list]
 
 # Furniture with its back to a wall, and furniture that stands free, by kind of room.
 AGAINST_WALLS: dict[str, tuple[Maker, ...]] = {
-    'living': (furniture.shelf, furniture.sofa, furniture.drawers, furniture.big_plant,
+    'living': (storage.shelf, furniture.sofa, storage.drawers, furniture.big_plant,
                furniture.floor_lamp, furniture.desk, furniture.table, furniture.chair),
-    'bedroom': (furniture.bed, furniture.wardrobe, furniture.drawers, furniture.desk,
-                furniture.shelf, furniture.chair, furniture.floor_lamp),
-    'office': (furniture.desk, furniture.desk, furniture.shelf, furniture.drawers,
-               furniture.big_plant, furniture.cartons, furniture.office_chair),
-    'kitchen': (furniture.counter, furniture.counter, furniture.appliance, furniture.shelf,
-                furniture.table, furniture.stool, furniture.wardrobe),
-    'store': (furniture.shelf, furniture.shelf, furniture.cartons, furniture.cartons,
-              furniture.bin_on_table, furniture.bin_, furniture.slope, furniture.table),
+    'bedroom': (furniture.bed, storage.wardrobe, storage.drawers, furniture.desk,
+                storage.shelf, furniture.chair, furniture.floor_lamp),
+    'office': (furniture.desk, furniture.desk, storage.shelf, storage.drawers,
+               furniture.big_plant, storage.cartons, furniture.office_chair),
+    'kitchen': (storage.counter, storage.counter, storage.appliance, storage.shelf,
+                furniture.table, furniture.stool, storage.wardrobe),
+    'store': (storage.shelf, storage.shelf, storage.cartons, storage.cartons,
+              storage.bin_on_table, storage.bin_, furniture.slope, furniture.table),
 }
 FREE_STANDING: dict[str, tuple[Maker, ...]] = {
     'living': (furniture.table, furniture.round_table, furniture.sofa, furniture.chair,
                furniture.stool, furniture.big_plant, furniture.person),
-    'bedroom': (furniture.bed, furniture.chair, furniture.stool, furniture.cartons),
+    'bedroom': (furniture.bed, furniture.chair, furniture.stool, storage.cartons),
     'office': (furniture.desk, furniture.desk, furniture.office_chair, furniture.table,
                furniture.round_table, furniture.person),
     'kitchen': (furniture.table, furniture.round_table, furniture.stool, furniture.chair,
-                furniture.counter, furniture.person),
-    'store': (furniture.cartons, furniture.bin_, furniture.bin_on_table, furniture.shelf,
+                storage.counter, furniture.person),
+    'store': (storage.cartons, storage.bin_, storage.bin_on_table, storage.shelf,
               furniture.column, furniture.slope, furniture.person, furniture.table),
 }
 SEATS = (furniture.chair, furniture.chair, furniture.office_chair, furniture.stool)
@@ -51,14 +52,15 @@ class Layout:
         self.external = external
         self.meshes: list[Mesh] = []
         self.boxes: list[tuple[np.ndarray, np.ndarray]] = []
-        self.surfaces: list[tuple[np.ndarray, np.ndarray]] = []   # what a close-up looks at
+        # What a close-up looks at: the boxes again, and how many parts each is made of.
+        self.surfaces: list[tuple[np.ndarray, np.ndarray, float]] = []
 
     def fits(self, meshes, gap: float = 0.02) -> bool:
         """Whether the meshes lie in the room and touch nothing that is there."""
         low, high = bounds(meshes)
         if np.any(low[:2] < -0.005) or np.any(high[:2] > self.size[:2] + 0.005):
             return False
-        return not any(np.all(low < b - 0.0 + gap) and np.all(high > a - gap)
+        return not any(np.all(low < b + gap) and np.all(high > a - gap)
                        for a, b in self.boxes)
 
     def add(self, meshes) -> bool:
@@ -68,8 +70,7 @@ class Layout:
         low, high = bounds(meshes)
         self.meshes += meshes
         self.boxes.append((low, high))
-        if high[2] - low[2] > 0.25:
-            self.surfaces.append((low, high))
+        self.surfaces.append((low, high, float(len(meshes))))
         return True
 
     def _new(self, makers) -> tuple[list[Mesh], Maker | None]:
@@ -104,7 +105,8 @@ class Layout:
         for _ in range(tries):
             meshes, maker = self._new(FREE_STANDING[self.kind])
             yaw = self.rng.integers(4) * np.pi / 2
-            yaw += self.rng.normal(0, 0.05) if self.rng.random() < 0.7 else self.rng.uniform(0, 1.5)
+            askew = self.rng.random() > 0.7
+            yaw += self.rng.uniform(0, 1.5) if askew else self.rng.normal(0, 0.05)
             turned = placed(meshes, yaw=yaw)
             low, high = bounds(turned)
             space = self.size[:2] - (high - low)[:2]
@@ -134,7 +136,7 @@ class Layout:
     def on_the_floor(self, count: int) -> None:
         """Small things and bins that were left on the floor."""
         for _ in range(count):
-            thing = (furniture.bin_(self.rng, self.palette) if self.rng.random() < 0.3
+            thing = (storage.bin_(self.rng, self.palette) if self.rng.random() < 0.3
                      else small_thing(self.rng, self.palette, 0.8, 0.8)[0])
             turned = placed(thing, yaw=self.rng.uniform(0, 2 * np.pi))
             self.add(placed(turned, *self.rng.uniform(0.2, self.size[:2] - 0.2)))
@@ -147,7 +149,7 @@ class Layout:
                                         self.palette('rug')))
 
     def walls(self) -> list[tuple]:
-        """Build the shell; gives (frame, length, openings) of each wall and window centres."""
+        """Build the shell; gives (frame, length, openings) of each wall."""
         floor = self.palette('floor')
         low, high = -np.full(2, fixtures.THICKNESS), self.size[:2] + fixtures.THICKNESS
         self.meshes.append(fixtures.box((*low, -0.1), (*high, 0), floor))

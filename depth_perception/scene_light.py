@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import open3d as o3d
 
@@ -69,9 +68,10 @@ class Occlusion:
 
     def __init__(self, raycaster, low, high):
         self._raycaster = raycaster
-        span = np.maximum(np.asarray(high, np.float64) - low, 0.1)
+        low, high = np.asarray(low, np.float64) - 2 * _REACH, np.asarray(high) + 2 * _REACH
+        span = high - low
         self._cell = max(0.09, float(np.cbrt(np.prod(span) / _MAX_CELLS)))
-        self._low = np.asarray(low, np.float32)
+        self._low = low.astype(np.float32)
         self._shape = np.maximum(np.ceil(span / self._cell).astype(int) + 1, 1)
         axes = [low[k] + np.arange(self._shape[k]) * self._cell for k in range(3)]
         grid = np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1).astype(np.float32)
@@ -85,9 +85,10 @@ class Occlusion:
         return self._patterns[size]
 
     def openness(self, points, normals) -> np.ndarray:
-        """(H, W) 0.35..1: distance to the nearest surface a little above each point.
+        """(H, W) up to 1: distance to the nearest surface a little above each point.
 
-        On an open wall that distance is the step itself; in a corner it is less.
+        On an open wall that distance is the step itself; in a corner it is less. The grid and
+        the jitter are off by a cell at most, which is added so that open places are fully so.
         """
         reach = max(_REACH, 1.5 * self._cell)
         at = points + normals * np.float32(reach) + self._pattern(points) * (self._cell / 2)
@@ -95,8 +96,8 @@ class Occlusion:
         at *= np.float32(1 / self._cell)
         index = np.clip(np.rint(np.nan_to_num(at)), 0, self._shape - 1).astype(np.int32)
         flat = (index[..., 0] * self._shape[1] + index[..., 1]) * self._shape[2] + index[..., 2]
-        share = np.take(self._distance, flat) * np.float32(1 / reach)
-        return 0.35 + 0.65 * np.minimum(share, 1)
+        share = (np.take(self._distance, flat) + np.float32(self._cell)) * np.float32(1 / reach)
+        return 0.1 + 0.9 * np.minimum(share, 1)
 
     def lit(self, points, normals, lights) -> np.ndarray:
         """(H, W) 0 or 1: whether each point sees its own spot of the main light."""

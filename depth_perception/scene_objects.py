@@ -5,8 +5,7 @@ import numpy as np
 
 from .scene_materials import Palette
 from .scene_mesh import Mesh, bounds
-from .scene_shapes import (ball, block, box, cylinder, extrusion, lathe, lying, placed,
-                           plain, sheet)
+from .scene_shapes import ball, block, box, cylinder, extrusion, lathe, lying, placed, plain, sheet
 
 
 def book(rng, palette: Palette) -> list[Mesh]:
@@ -21,6 +20,7 @@ def book(rng, palette: Palette) -> list[Mesh]:
 
 
 def book_stack(rng, palette) -> list[Mesh]:
+    """Books on top of each other."""
     meshes, z = [], 0.0
     for _ in range(int(rng.integers(2, 7))):
         one = book(rng, palette)
@@ -30,6 +30,7 @@ def book_stack(rng, palette) -> list[Mesh]:
 
 
 def cup(rng, palette) -> list[Mesh]:
+    """A cup or a mug, open at the top."""
     radius, height = rng.uniform(0.028, 0.05), rng.uniform(0.06, 0.13)
     foot = radius * rng.uniform(0.6, 1.0)
     wall = 0.004
@@ -53,6 +54,7 @@ def _handle(radius, height, material) -> Mesh:
 
 
 def bottle(rng, palette) -> list[Mesh]:
+    """A bottle with a label and a cap."""
     radius, height = rng.uniform(0.025, 0.05), rng.uniform(0.12, 0.34)
     neck = radius * rng.uniform(0.25, 0.5)
     shoulder = height * rng.uniform(0.55, 0.75)
@@ -64,12 +66,14 @@ def bottle(rng, palette) -> list[Mesh]:
 
 
 def can(rng, palette) -> list[Mesh]:
+    """A tin."""
     radius, height = rng.uniform(0.025, 0.06), rng.uniform(0.05, 0.18)
     return [cylinder(0, 0, 0.003, radius, height, palette('label'), segments=20),
             cylinder(0, 0, 0, radius * 0.95, height + 0.006, palette('metal'), segments=20)]
 
 
 def bowl(rng, palette) -> list[Mesh]:
+    """A bowl or a plate, sometimes with fruit."""
     radius, height = rng.uniform(0.05, 0.16), rng.uniform(0.02, 0.1)
     steps = np.linspace(0.15, 1, 6)
     outside = np.column_stack([radius * steps ** 0.5, height * steps ** 1.6])
@@ -84,16 +88,19 @@ def bowl(rng, palette) -> list[Mesh]:
 
 
 def packet(rng, palette) -> list[Mesh]:
+    """A printed box."""
     size = rng.uniform([0.03, 0.03, 0.04], [0.22, 0.12, 0.32])
     return [block(0, 0, 0, size, palette.any('label', 'label', 'carton', 'poster'))]
 
 
 def ball_toy(rng, palette) -> list[Mesh]:
+    """A ball."""
     radius = rng.uniform(0.02, 0.14)
     return [ball(0, 0, radius, radius, palette.any('plastic', 'fabric', 'label', 'rug'))]
 
 
 def vase(rng, palette) -> list[Mesh]:
+    """A turned vessel with a wavy outline."""
     height, radius = rng.uniform(0.1, 0.4), rng.uniform(0.03, 0.12)
     z = np.linspace(0, 1, 9)
     wave = 1 + rng.uniform(0.1, 0.5) * np.sin(z * rng.uniform(2, 7) + rng.uniform(0, 6))
@@ -103,6 +110,7 @@ def vase(rng, palette) -> list[Mesh]:
 
 
 def potted_plant(rng, palette, scale=1.0) -> list[Mesh]:
+    """A pot with a tuft of leaves."""
     height = rng.uniform(0.15, 0.4) * scale
     radius = height * rng.uniform(0.25, 0.4)
     parts = [cylinder(0, 0, 0, radius * 0.75, height * 0.5, palette.any('ceramic', 'plastic'),
@@ -110,7 +118,7 @@ def potted_plant(rng, palette, scale=1.0) -> list[Mesh]:
              cylinder(0, 0, height * 0.49, radius * 0.9, 0.012, plain((60, 45, 35)))]
     leaf = palette('leaf')
     for _ in range(int(rng.integers(8, 26))):
-        parts.append(_leaf(rng, height * 0.5, height * rng.uniform(0.5, 1.3), leaf))
+        parts += [_leaf(rng, height * 0.5, height * rng.uniform(0.5, 1.3), leaf)]
     return parts
 
 
@@ -128,6 +136,7 @@ def _leaf(rng, z, length, material) -> Mesh:
 
 
 def laptop(rng, palette) -> list[Mesh]:
+    """An open laptop."""
     width, depth = rng.uniform(0.28, 0.4), rng.uniform(0.2, 0.27)
     shell = palette.any('metal', 'plastic')
     tilt = rng.uniform(0.1, 0.5)
@@ -143,17 +152,20 @@ def laptop(rng, palette) -> list[Mesh]:
 
 
 def monitor(rng, palette) -> list[Mesh]:
+    """A screen on a foot."""
     width = rng.uniform(0.4, 0.75)
     height, lift = width * rng.uniform(0.5, 0.65), rng.uniform(0.08, 0.18)
     frame = plain(rng.uniform(10, 60) * np.ones(3), gloss=0.3)
     return [block(0, 0.03, 0, (0.22, 0.16, 0.012), frame),
             block(0, 0.05, 0.01, (0.05, 0.03, lift + 0.1), frame),
             box((-width / 2, 0, lift), (width / 2, 0.035, lift + height), frame),
-            box((-width / 2 + .012, -.002, lift + .012), (width / 2 - .012, 0, lift + height - .012),
+            box((-width / 2 + .012, -.002, lift + .012),
+                (width / 2 - .012, 0, lift + height - .012),
                 palette('screen'))]
 
 
 def keyboard(rng, palette) -> list[Mesh]:
+    """A keyboard and a mouse."""
     mouse_x = rng.uniform(0.26, 0.34)
     return [block(0, 0, 0, (0.43, 0.14, 0.02), palette('keyboard')),
             lathe([(0, 0), (0.032, 0), (0.028, 0.02), (0.012, 0.034), (0, 0.036)],
@@ -161,6 +173,7 @@ def keyboard(rng, palette) -> list[Mesh]:
 
 
 def desk_lamp(rng, palette) -> list[Mesh]:
+    """A lamp with an arm."""
     height, metal = rng.uniform(0.3, 0.55), palette('metal')
     reach = rng.uniform(0, 0.18)
     return [cylinder(0, 0, 0, 0.08, 0.02, metal),
@@ -172,6 +185,7 @@ def desk_lamp(rng, palette) -> list[Mesh]:
 
 
 def papers(rng, palette) -> list[Mesh]:
+    """Some sheets of paper."""
     return [part for i in range(int(rng.integers(1, 5)))
             for part in placed([block(0, 0, 0, (0.21, 0.297, 0.001), palette('page'))],
                                *rng.normal(0, 0.03, 2), 0.001 * i, rng.normal(0, 0.4))]
@@ -182,7 +196,8 @@ def tool(rng, palette) -> list[Mesh]:
     length, radius = rng.uniform(0.12, 0.3), rng.uniform(0.008, 0.018)
     head = block(0, 0, length, rng.uniform([0.02, 0.02, 0.02], [0.1, 0.035, 0.06]),
                  palette('metal'))
-    upright = [cylinder(0, 0, 0, radius, length, palette.any('plastic', 'wood'), segments=10), head]
+    handle = cylinder(0, 0, 0, radius, length, palette.any('plastic', 'wood'), segments=10)
+    upright = [handle, head]
     low = bounds(lying(upright))[0]
     return placed(lying(upright), 0, length / 2, -float(low[2]))
 
@@ -196,6 +211,7 @@ def cloth(rng, palette) -> list[Mesh]:
 
 
 def toy_blocks(rng, palette) -> list[Mesh]:
+    """Coloured blocks, strewn."""
     parts = []
     for _ in range(int(rng.integers(2, 7))):
         size = rng.uniform(0.02, 0.07, 3)
@@ -205,15 +221,17 @@ def toy_blocks(rng, palette) -> list[Mesh]:
 
 
 def pen_pot(rng, palette) -> list[Mesh]:
+    """A pot with pens."""
     parts = [lathe([(0.035, 0), (0.04, 0.1), (0.037, 0.1), (0.032, 0.01), (0, 0.01)],
                    palette.any('metal', 'plastic', 'ceramic'))]
     for _ in range(int(rng.integers(2, 8))):
-        parts.append(cylinder(*rng.uniform(-0.022, 0.022, 2), 0.01, 0.004,
-                              rng.uniform(0.12, 0.18), palette('plastic'), segments=6))
+        parts += [cylinder(*rng.uniform(-0.022, 0.022, 2), 0.01, 0.004,
+                           rng.uniform(0.12, 0.18), palette('plastic'), segments=6)]
     return parts
 
 
 def clock_or_photo(rng, palette) -> list[Mesh]:
+    """A framed picture that stands."""
     size = rng.uniform([0.08, 0.015, 0.1], [0.25, 0.03, 0.3])
     inner = size - [0.03, 0, 0.03]
     return [block(0, 0, 0, size, palette.any('wood', 'metal')),
@@ -221,69 +239,10 @@ def clock_or_photo(rng, palette) -> list[Mesh]:
 
 
 def helmet(rng, palette) -> list[Mesh]:
+    """A cap or helmet with a peak."""
     radius = rng.uniform(0.08, 0.13)
     angle = np.linspace(0, np.pi / 2, 7)
     return [lathe(np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]),
                   palette('plastic')),
             extrusion([(-radius, -radius * 1.4), (radius, -radius * 1.4), (radius, 0),
                        (-radius, 0)], 0, 0.008, palette('plastic'))]
-
-
-SMALL = (book, book, book_stack, cup, cup, bottle, bottle, can, bowl, packet, packet, ball_toy,
-         vase, potted_plant, papers, tool, cloth, toy_blocks, pen_pot, clock_or_photo, helmet,
-         laptop, desk_lamp)
-
-
-def small_thing(rng, palette, max_size, max_height) -> tuple[list[Mesh], float]:
-    """Something by chance that fits: its meshes and the radius of its footprint, metres."""
-    for _ in range(8):
-        meshes = SMALL[int(rng.integers(len(SMALL)))](rng, palette)
-        low, high = bounds(meshes)
-        radius = float(np.hypot(*np.maximum(np.abs(low[:2]), np.abs(high[:2]))))
-        if 2 * radius < max_size and high[2] < max_height:
-            return meshes, radius
-    size = np.minimum([0.6 * max_size, 0.6 * max_size, 0.8 * max_height], 0.15)
-    size = size * rng.uniform(0.4, 1)
-    return [block(0, 0, 0, size, palette.any('label', 'plastic', 'carton'))], float(
-        np.hypot(*size[:2]) / 2)
-
-
-def clutter(rng, palette, low, high, z, *, max_height=1.0, density=6.0) -> list[Mesh]:
-    """Small things scattered over the rectangle low..high at height z, none in another.
-
-    density : things for each square metre, about.
-    """
-    low, high = np.asarray(low, float), np.asarray(high, float)
-    span = high - low
-    placed_at: list[tuple[float, float, float]] = []
-    meshes: list[Mesh] = []
-    for _ in range(int(rng.poisson(density * float(np.prod(span))))):
-        thing, radius = small_thing(rng, palette, float(min(span.min(), 0.6)), max_height)
-        for _ in range(6):
-            x, y = rng.uniform(low + min(radius, span.min() / 2),
-                               high - min(radius, span.min() / 2))
-            if all(np.hypot(x - a, y - b) > radius + r for a, b, r in placed_at):
-                placed_at.append((x, y, radius))
-                meshes += placed(thing, x, y, z, _turn(rng))
-                break
-    return meshes
-
-
-def _turn(rng) -> float:
-    """Things mostly stand about straight; some lie anyhow."""
-    return float(rng.normal(0, 0.3) if rng.random() < 0.6 else rng.uniform(0, 2 * np.pi))
-
-
-def standing_books(rng, palette, x0, x1, front, z, max_height) -> list[Mesh]:
-    """A row of upright books between x0 and x1; their backs show to -y at about `front`."""
-    meshes, x = [], x0
-    base_height = rng.uniform(0.6, 0.9) * max_height
-    while True:
-        thick = rng.uniform(0.012, 0.05)
-        if x + thick > x1:
-            return meshes
-        height = min(base_height * rng.uniform(0.75, 1.1), max_height - 0.01)
-        y = front + abs(rng.normal(0, 0.012))
-        meshes.append(box((x, y, z), (x + thick, y + rng.uniform(0.12, 0.2), z + height),
-                          palette('spine')))
-        x += thick + (rng.uniform(0.02, 0.2) if rng.random() < 0.06 else 0.001)

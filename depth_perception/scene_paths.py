@@ -107,7 +107,8 @@ def _walk(room, rng) -> np.ndarray:
 def _closeup(room, rng) -> np.ndarray:
     if not room.surfaces:
         return _walk(room, rng)
-    low, high = room.surfaces[int(rng.integers(len(room.surfaces)))]
+    parts = np.array([count for _, _, count in room.surfaces])
+    low, high, _ = room.surfaces[int(rng.choice(len(parts), p=parts / parts.sum()))]
     target = rng.uniform(low, high)
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(5, 75))
     if rng.random() < 0.6:
@@ -156,7 +157,7 @@ def camera_path(room, n_frames: int, seed: int = 0) -> np.ndarray:
     radius = _free_radius(room, centre, angles, CLEARANCE + bob)
     phase, sense = rng.uniform(0, 2 * np.pi, 4), rng.choice([-1, 1])
     turn = phase[0] + sense * 2 * np.pi * np.arange(n_frames) / n_frames
-    reach = np.interp(turn % (2 * np.pi), np.append(angles, 2 * np.pi), np.append(radius, radius[0]))
+    reach = np.interp(turn, angles, radius, period=2 * np.pi)
     sway = turn - phase[0]
     yaw = turn + sense * np.pi / 2 + 0.6 * np.sin(2 * sway + phase[1])
     pitch = np.radians(-12 + 7 * np.sin(3 * sway + phase[2]))

@@ -12,6 +12,7 @@ _LETTERS = np.array(list('abcdefghijklmnoprstuvwxyzABCDEFGHKLMNOPRSTUVW012345678
 
 
 def word(rng, low=3, high=9) -> str:
+    """Letters and digits by chance."""
     return ''.join(rng.choice(_LETTERS, int(rng.integers(low, high))))
 
 
@@ -75,6 +76,7 @@ def shapes(picture, rng, count: int) -> None:
 
 
 def poster(rng) -> np.ndarray:
+    """A poster: a photo or shapes, with words."""
     picture = photo(rng) if rng.random() < 0.5 else camouflage(rng, colour(rng, (0, 0.9)))
     if rng.random() < 0.5:
         picture = np.full_like(picture, colour(rng, (0, 0.9)))

@@ -1,8 +1,9 @@
 """Pictures of textured, lit meshes by ray casting: colour, exact z depth and normals."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ class MeshScene:
         return self._raycaster.compute_distance(query).numpy()
 
     def depth_along(self, ray_x, ray_y, pose) -> np.ndarray:
-        """z depth (H, W) float32 metres, NaN for none, along the rays (x, y, 1) of a camera."""
+        """Depth (H, W) in float32 metres, NaN for none, for the rays (x, y, 1) of a camera."""
         depth, ids, _ = self._cast(ray_x, ray_y, np.asarray(pose, np.float64))
         depth[ids == len(self._corners)] = np.nan
         return depth
@@ -166,7 +167,7 @@ class MeshScene:
     def _light(self, ray_x, ray_y, depth, normals, surface, visibility, pose) -> np.ndarray:
         """(H, W, 3) float32 light that each pixel sends back; 1 = the texture as it is."""
         shadow, openness = visibility
-        sky = openness * (0.85 + 0.15 * surface.up)
+        sky = openness * (1 + np.float32(0.15) * surface.up)
         total = [sky * self.ambient[k] + surface.emission for k in range(3)]
         n, to_camera = cv2.split(normals), np.linalg.inv(pose)
         point = (ray_x * depth, ray_y * depth, depth)

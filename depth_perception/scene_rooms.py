@@ -1,16 +1,16 @@
 """Furnished rooms by chance: size, style, contents and light."""
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from . import scene_fixtures as fixtures
 from .scene_layout import AGAINST_WALLS, Layout
+from .scene_light import Light
 from .scene_materials import Palette
 from .scene_mesh import Mesh
 from .scene_paths import camera_path, random_pose
-from .scene_light import Light
 from .scene_render import MeshScene, View
 
 
@@ -22,7 +22,7 @@ class Room:
     scene : `MeshScene`, the renderer.
     size : (3,) float64 metres.
     boxes : low and high corner of each piece of furniture, metres.
-    surfaces : those of `boxes` that are worth a close look.
+    surfaces : for close views, low and high corner and number of parts of each piece.
     """
 
     def __init__(self, scene: MeshScene, size, boxes, surfaces):

@@ -10,8 +10,10 @@ from .scene_mesh import Mesh
 
 @dataclass(frozen=True)
 class Material:
-    """A texture, the metres that one repeat of it covers (0: stretched over each face once),
-    and how it sends light back (see `Mesh`)."""
+    """A texture and how it sends light back (see `Mesh`).
+
+    tile : metres that one repeat covers; 0: stretched over each face once.
+    """
 
     texture: np.ndarray
     tile: float = 1.0

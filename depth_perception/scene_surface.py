@@ -1,7 +1,8 @@
 """What shading has to know about each triangle, and the texture lookup."""
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np

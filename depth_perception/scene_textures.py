@@ -48,12 +48,14 @@ def blend(first, second, weight) -> np.ndarray:
 
 
 def plaster(rng, base) -> np.ndarray:
+    """Paint: nearly one colour."""
     fine = fractal(rng, rng.uniform(0.2, 0.9)) * rng.uniform(0.5, 4)
     broad = fractal(rng, 1.8) * rng.uniform(0, 5)
     return to_image(np.asarray(base) + (fine + broad)[..., None])
 
 
 def concrete(rng, base) -> np.ndarray:
+    """A stained surface."""
     stains = fractal(rng, 1.4) * rng.uniform(6, 18) + fractal(rng, 0.3) * rng.uniform(2, 8)
     return to_image(np.asarray(base) + stains[..., None])
 
@@ -88,6 +90,7 @@ def planks(rng, base, rows=None, columns=None) -> np.ndarray:
 
 
 def bricks(rng, base) -> np.ndarray:
+    """A brick wall."""
     rows = int(rng.integers(3, 7)) * 2
     columns = int(rng.integers(2, 5))
     mortar = colour(rng, (0, 0.1), (0.4, 0.9))
@@ -104,6 +107,7 @@ def bricks(rng, base) -> np.ndarray:
 
 
 def tiles(rng, base) -> np.ndarray:
+    """Square tiles with joints."""
     count = int(rng.choice([1, 2, 2, 3, 4, 6]))
     step = SIZE / count
     picture = np.empty((SIZE, SIZE, 3), np.float32)
@@ -124,6 +128,7 @@ def tiles(rng, base) -> np.ndarray:
 
 
 def stripes(rng, base) -> np.ndarray:
+    """Stripes or a tartan."""
     other = colour(rng, (0, 0.8))
     count = int(rng.integers(2, 17))
     phase = (np.arange(SIZE) * count / SIZE) % 1
@@ -137,6 +142,7 @@ def stripes(rng, base) -> np.ndarray:
 
 
 def checker(rng, base) -> np.ndarray:
+    """Squares of two colours."""
     cells = np.indices((SIZE, SIZE)) // (SIZE // int(rng.choice([2, 4, 8, 16])))
     return to_image(blend(base, colour(rng, (0, 0.8), (0.05, 1)), cells.sum(axis=0) % 2))
 
@@ -156,6 +162,7 @@ def dots(rng, base) -> np.ndarray:
 
 
 def fabric(rng, base) -> np.ndarray:
+    """A weave."""
     y, x = np.indices((SIZE, SIZE))
     threads = int(rng.choice([32, 64]))
     weave = np.sin(2 * np.pi * x * threads / SIZE) * np.sin(2 * np.pi * y * threads / SIZE)
@@ -164,14 +171,17 @@ def fabric(rng, base) -> np.ndarray:
 
 
 def carpet(rng, base) -> np.ndarray:
+    """A coarse, sometimes two-coloured pile."""
     tone = fractal(rng, 0.1) * rng.uniform(8, 25)
     picture = np.asarray(base) + tone[..., None]
     if rng.random() < 0.4:
-        picture = blend(base, colour(rng), fractal(rng, 1.2) > rng.uniform(0, 1.5)) + tone[..., None]
+        spots = fractal(rng, 1.2) > rng.uniform(0, 1.5)
+        picture = blend(base, colour(rng), spots) + tone[..., None]
     return to_image(picture)
 
 
 def marble(rng, base) -> np.ndarray:
+    """Veins."""
     veins = np.abs(fractal(rng, 1.7))
     return to_image(blend(colour(rng, (0, 0.3)), base, veins * rng.uniform(1.5, 5)))
 

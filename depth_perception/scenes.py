@@ -1,9 +1,8 @@
 """Procedural furnished rooms with exact depth: a live camera, and a training set.
 
-    room = Room.random(seed=1)
-    intrinsics = Intrinsics.from_hfov(640, 480, 70)
-    for pose in room.camera_path(300):
-        rgb, depth, normals = room.render(intrinsics, pose)
+``Room.random(seed)`` furnishes a room; ``room.render(intrinsics, pose)`` gives a ``View`` of it;
+``room.random_pose(rng)`` and ``room.camera_path(n_frames)`` say where a camera may be. Any other
+textured meshes are rendered by ``MeshScene``.
 """
 from __future__ import annotations
 
