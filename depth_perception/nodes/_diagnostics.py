@@ -16,7 +16,8 @@ from rclpy.node import Node
 from depth_perception.timing import RateMeter, StageClock
 
 PERIOD_S = 1.0
-LOG_PERIOD_S = 5.0      # the same trouble is logged once in this time
+LOG_PERIOD_S = 5.0      # the same trouble is logged once in this time,
+NEWS_PERIOD_S = 1.0     # and another text for it once in this
 MEMORY_S = 10.0         # trouble shows as a warning for so long after it ended
 
 
@@ -59,7 +60,7 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._troubles: dict[str, _Trouble] = {}
-        self._logged: dict[str, float] = {}
+        self._logged: dict[str, _Trouble] = {}
         self._last_output = float('-inf')
 
     def count(self, name: str, number: int = 1) -> None:
@@ -80,13 +81,15 @@ class Tally:
         An ERROR stands until the next output; after that, and for a WARN, the text is shown as
         a warning for ten seconds.
         """
-        now = self._now()
+        trouble = _Trouble(level, text, self._now())
         with self._lock:
             self._counts[name] += number
-            self._troubles[name] = _Trouble(level, text, now)
-            due = now - self._logged.get(name, float('-inf')) >= LOG_PERIOD_S
+            self._troubles[name] = trouble
+            logged = self._logged.get(name)
+            due = logged is None or trouble.time - logged.time >= (
+                LOG_PERIOD_S if text == logged.text else NEWS_PERIOD_S)
             if due:
-                self._logged[name] = now
+                self._logged[name] = trouble
         return due
 
     def counts(self) -> dict[str, int]:

@@ -108,8 +108,8 @@ class FrameLoop:
             self._health.warn('stamp jumps back', 'stamps jumped back in time (a bag that starts '
                               'anew, or simulated time set back); going on from there')
         if step.missing and self._every:
-            self._health.warn('missing by stamp', f'{step.missing} frames are missing by their '
-                              'stamps; a publisher or the network lost them', step.missing)
+            self._health.warn('missing by stamp', 'frames are missing by their stamps; the '
+                              'publisher or the network lost them', step.missing)
         elif step.missing:
             self._health.count('missing by stamp', step.missing)
 

@@ -129,8 +129,8 @@ class DepthMaker:
             out=self._depth_output.buffer(*image.shape[:2]))
         if estimate.nonfinite:
             health.warn('frames with NaN from the model', (
-                f'the model gave NaN or infinity for {estimate.nonfinite} pixels of its output; '
-                'they are NaN in the depth: check the model with this camera'))
+                'the model gave NaN or infinity for some pixels; they are NaN in the depth: '
+                'check the model with this camera'))
         return DepthFrame(item.header, image, color.channel_order, estimate.depth,
                           view.intrinsics, estimate.confidence)
 
