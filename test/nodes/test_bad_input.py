@@ -1,4 +1,4 @@
-"""What no robot should meet, sent to live nodes: one clear error, counted, and the node goes on."""
+"""What no robot should meet, sent to live nodes: one clear error, counted, and on they go."""
 
 from __future__ import annotations
 
