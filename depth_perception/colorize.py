@@ -7,6 +7,7 @@ colour of a distance the same in every frame, so a stream does not flicker.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import cv2
@@ -62,6 +63,7 @@ def _levels_per_log_metre(near: float, far: float) -> float:
     return LEVELS / math.log(far / near)
 
 
+@functools.lru_cache(maxsize=None)
 def color_table(colormap: str) -> np.ndarray:
     """The 256 colours of a map, (256, 1, 3) uint8 BGR, warm last and black at index 0."""
     if colormap not in COLORMAPS:

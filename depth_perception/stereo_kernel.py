@@ -54,9 +54,9 @@ class NumbaWarper:
         cv2.cvtColor(self._view, cv2.COLOR_BGRA2BGR, dst=out)
 
     @staticmethod
-    def fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
-        """See stereo_warp.NumpyWarper.fill_invalid."""
-        _fill_invalid(shift, valid)
+    def quantise(disparity: np.ndarray, scale: float, limit: float, shift: np.ndarray) -> None:
+        """See stereo_warp.NumpyWarper.quantise."""
+        _quantise(disparity, np.float32(scale), np.float32(limit), shift)
 
 
 @_compiled
@@ -117,14 +117,14 @@ def _plan_row(near, at, target, position, stretched):
 
 @_compiled
 def _draw_rest(x, near, source):
-    """Second and third targets of a stretched source."""
+    """Second and third targets of a stretched source, which is joined to its neighbour."""
     at = np.float32(UNIT * x)
-    here, low, length, joined, _ = _segment(near, x, at)
+    here, low, length, _, _ = _segment(near, x, at)
     target = np.int64(np.ceil(low / ONE)) + 1
     offset = np.float32(target * UNIT) - here
     while offset < length:
         if 0 <= target < len(source) - 1:
-            source[target] = np.int32(at + _part(offset, length, joined))
+            source[target] = np.int32(at + _part(offset, length, True))
         target += 1
         offset += ONE
 
@@ -166,19 +166,28 @@ def _sample_row(image, source, out):
 
 
 @_compiled
-def _fill_invalid(shift, valid):
+def _quantise(disparity, scale, limit, shift):
     height, width = shift.shape
     for row in range(height):
-        x = 0
-        while x < width:
-            start = x
-            while x < width and not valid[row, x]:
-                x += 1
-            if start == 0 and x == width:
-                shift[row, :] = 0
-            elif x > start:
-                left = shift[row, max(start - 1, 0)]
-                right = shift[row, min(x, width - 1)]
-                shift[row, start:x] = (right if start == 0 else left if x == width
-                                       else min(left, right))
+        invalid = 0
+        for x in range(width):
+            value = disparity[row, x]
+            known = abs(value) < limit
+            invalid += not known
+            shift[row, x] = np.int32(np.rint(value * scale if known else ZERO))
+        if invalid:
+            _fill_invalid(disparity[row], limit, shift[row])
+
+
+@_compiled
+def _fill_invalid(disparity, limit, shift):
+    width = len(shift)
+    x = 0
+    while x < width:
+        start = x
+        while x < width and not abs(disparity[x]) < limit:
             x += 1
+        if x > start and x - start < width:
+            left, right = shift[max(start - 1, 0)], shift[min(x, width - 1)]
+            shift[start:x] = right if start == 0 else left if x == width else min(left, right)
+        x += 1

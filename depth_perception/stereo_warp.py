@@ -20,6 +20,7 @@ import numpy as np
 UNIT = 32               # the step of cv2.remap's own tables, so that it interpolates exactly
 BITS = 5
 HALF = UNIT // 2
+BLOCK_PIXELS = 24_000     # arrays this small stay in the cache, and malloc keeps their pages
 
 
 class NumpyWarper:
@@ -30,10 +31,8 @@ class NumpyWarper:
     def __init__(self, width: int, height: int) -> None:
         self._width = width
         self._at = np.arange(width, dtype=np.float32) * UNIT
-        self._row_start = np.arange(height, dtype=np.int64)[:, None] * width
-        # one element more: where the sources go that leave the picture
-        self._flat = np.empty(height * width + 1, np.int32)
-        self._source = self._flat[:-1].reshape(height, width)
+        # float32 counts a block's pixels exactly
+        self._row_start = np.arange(height, dtype=np.float32)[:, None] * width
         self._map = np.empty((height, width, 2), np.int16)
         self._map[..., 1] = np.arange(height)[:, None]
         self._fraction = np.empty((height, width), np.uint16)
@@ -49,83 +48,120 @@ class NumpyWarper:
         out : (H, W, 3) uint8, written
         holes : (H, W) bool, written
         """
-        self._draw_sources(shift.astype(np.float32))
-        source = self._source
+        rows = max(1, BLOCK_PIXELS // self._width)
+        for start in range(0, len(shift), rows):
+            self._warp_rows(shift[start:start + rows], holes[start:start + rows], start)
+        cv2.remap(image, self._map, self._fraction, cv2.INTER_LINEAR, dst=out,
+                  borderMode=cv2.BORDER_REPLICATE)
+
+    def _warp_rows(self, shift: np.ndarray, holes: np.ndarray, start: int) -> None:
+        """Where each target of these rows looks up the image, into the maps of cv2.remap."""
+        rows = slice(start, start + len(shift))
+        source = self._draw_sources(shift.astype(np.float32))
         np.equal(source, UNIT * self._width, out=holes)
         # reversed in memory, too: accumulating along a negative stride is several times slower
         behind = cv2.flip(source, 1)
         np.minimum(behind, UNIT * (self._width - 1), out=behind)
         np.minimum.accumulate(behind, axis=1, out=behind)
         np.copyto(source, cv2.flip(behind, 1), where=holes)
-        np.right_shift(source, BITS, out=self._map[..., 0], casting='unsafe')
-        np.bitwise_and(source, UNIT - 1, out=self._fraction, casting='unsafe')
-        cv2.remap(image, self._map, self._fraction, cv2.INTER_LINEAR, dst=out,
-                  borderMode=cv2.BORDER_REPLICATE)
+        np.right_shift(source, BITS, out=self._map[rows, :, 0], casting='unsafe')
+        np.bitwise_and(source, UNIT - 1, out=self._fraction[rows], casting='unsafe')
 
-    def _draw_sources(self, near: np.ndarray) -> None:
-        """For each target the source position; UNIT * width where there is none."""
-        step = np.full((near.shape[0], self._width + 1), np.inf, np.float32)
-        np.subtract(near[:, 1:], near[:, :-1], out=step[:, 1:-1])
-        joined = np.abs(step) <= UNIT
-        opens = step < -UNIT
-        mixed = opens[:, :-1].copy()
-        mixed[:, 1:] |= opens[:, :-2] & (step[:, 1:-1] <= UNIT)
-        length = np.where(joined[:, 1:], UNIT - step[:, 1:], np.float32(HALF))
+    def _draw_sources(self, near: np.ndarray) -> np.ndarray:
+        """For each target the source position; UNIT * width where there is none.
+
+        What holds inside a surface is computed for every source; edges are few, and put right
+        afterwards by their indices.
+        """
+        step = np.empty_like(near)
+        np.subtract(near[:, 1:], near[:, :-1], out=step[:, :-1])
+        step[:, -1] = np.inf
+        step = step.ravel()
+        ends = np.flatnonzero(np.abs(step) > UNIT)          # sources with an edge to their right
+        begins = np.concatenate(([0], ends[:-1] + 1))       # and to their left
         here = self._at - near
-        first = np.ceil((here - np.float32(HALF) * ~joined[:, :-1]) * np.float32(1 / UNIT))
-        offset = first * np.float32(UNIT) - here
-        length[mixed] = -np.inf
-        self._flat[:] = UNIT * self._width
-        self._write_first(first, offset, length, joined[:, 1:])
-        self._write_rest(first, offset, length, joined[:, 1:])
+        length = np.float32(UNIT) - step
+        length[ends] = HALF
+        low = here.flatten()
+        low[begins] -= HALF
+        first = np.ceil(low * np.float32(1 / UNIT))
+        offset = first * np.float32(UNIT) - here.ravel()
+        position = self._positions(offset, length, ends, begins)
+        length[_mixed(step, ends)] = -np.inf
+        # one element more: where the sources go that leave the picture
+        flat = np.full(near.size + 1, UNIT * self._width, np.int32)
+        self._write_first(flat, first, offset < length, position)
+        self._write_rest(flat, first, offset, length)
+        return flat[:-1].reshape(near.shape)
 
-    def _write_first(self, first: np.ndarray, offset: np.ndarray, length: np.ndarray,
-                     joined: np.ndarray) -> None:
-        drawn = (offset < length) & (first >= 0) & (first < self._width)
-        index = np.where(drawn, first.astype(np.int64) + self._row_start, self._source.size)
+    def _positions(self, offset: np.ndarray, length: np.ndarray, ends: np.ndarray,
+                   begins: np.ndarray) -> np.ndarray:
+        """What the first target of each source shows."""
+        with np.errstate(divide='ignore', invalid='ignore'):    # length 0 draws nothing
+            part = np.floor(offset * np.float32(UNIT) / length)
+            part[ends] = 0
+            part[begins] = np.maximum(part[begins], 0)
+            return (part.reshape(-1, self._width) + self._at).ravel().astype(np.int32)
+
+    def _write_first(self, flat: np.ndarray, first: np.ndarray, drawn: np.ndarray,
+                     position: np.ndarray) -> None:
+        drawn &= first >= 0
+        drawn &= first < self._width
+        index = (first.reshape(-1, self._width)
+                 + self._row_start[:len(first) // self._width]).ravel()
         # repeated indices: NumPy keeps the last, which is the nearest
-        self._flat[index] = self._at + _part(offset, length, joined)
+        flat[np.where(drawn, index, np.float32(first.size)).astype(np.int64)] = position
 
-    def _write_rest(self, first: np.ndarray, offset: np.ndarray, length: np.ndarray,
-                    joined: np.ndarray) -> None:
-        """Second and third targets of stretched sources: few, so by their indices."""
-        rows, columns = np.nonzero(length - offset > UNIT)
-        first, offset, length, joined = (a[rows, columns]
-                                         for a in (first, offset, length, joined))
+    def _write_rest(self, flat: np.ndarray, first: np.ndarray, offset: np.ndarray,
+                    length: np.ndarray) -> None:
+        """Second and third targets of stretched sources, which are joined to their neighbour."""
+        sources = np.flatnonzero(length - offset > UNIT)
+        first, offset, length = first[sources], offset[sources], length[sources]
+        rows, columns = np.divmod(sources, self._width)
         for nth in (1, 2):
-            target = first + nth
-            here = offset + nth * UNIT
+            target, here = first + nth, offset + np.float32(nth * UNIT)
             drawn = (here < length) & (target >= 0) & (target < self._width)
+            part = np.maximum(np.floor(here * np.float32(UNIT) / length), 0)
+            position = (columns * UNIT + part.astype(np.int32))[drawn]
             index = rows[drawn] * self._width + target[drawn].astype(np.int64)
-            position = (self._at[columns] + _part(here, length, joined))[drawn]
-            current = self._flat[index]
+            current = flat[index]
             nearer = (position > current) | (current == UNIT * self._width)
-            self._flat[index[nearer]] = position[nearer]
+            flat[index[nearer]] = position[nearer]
 
     @staticmethod
-    def fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
-        """Give invalid pixels the smaller (farther) shift of their valid neighbours in the row.
+    def quantise(disparity: np.ndarray, scale: float, limit: float, shift: np.ndarray) -> None:
+        """Disparity as integers, without gaps.
 
         Parameters
         ----------
-        shift : (H, W) int32, changed in place
-            A row without a valid pixel becomes 0.
-        valid : (H, W) bool
+        disparity : (H, W) float32, pixels
+            NaN and what is not within +-`limit` is invalid.
+        scale, limit : float
+        shift : (H, W) int32, written
+            ``disparity * scale``; invalid pixels have the smaller (farther) one of their valid
+            neighbours in the row, and 0 where the row has none.
         """
-        none = np.iinfo(np.int32).max
-        rows = np.flatnonzero(~valid.all(axis=1))
-        known, values = valid[rows], shift[rows]
-        before = _last_known(values, known, none)
-        after = _last_known(values[:, ::-1], known[:, ::-1], none)[:, ::-1]
-        farther = np.minimum(before, after)
-        farther[farther == none] = 0
-        shift[rows] = np.where(known, values, farther)
+        cv2.addWeighted(disparity, scale, disparity, 0.0, 0.0, dst=shift, dtype=cv2.CV_32S)
+        if not cv2.checkRange(disparity, minVal=-limit, maxVal=limit)[0]:
+            _fill_invalid(shift, np.abs(disparity) < limit)
 
 
-def _part(offset: np.ndarray, length: np.ndarray, joined: np.ndarray) -> np.ndarray:
-    """How far into its segment, in 1/UNIT of the way to the next source pixel."""
-    along = np.floor(np.maximum(offset, 0) * np.float32(UNIT) / np.maximum(length, 1))
-    return np.where(joined, along, np.float32(0))
+def _fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
+    none = np.iinfo(np.int32).max
+    rows = np.flatnonzero(~valid.all(axis=1))
+    known, values = valid[rows], shift[rows]
+    before = _last_known(values, known, none)
+    after = _last_known(values[:, ::-1], known[:, ::-1], none)[:, ::-1]
+    farther = np.minimum(before, after)
+    farther[farther == none] = 0
+    shift[rows] = np.where(known, values, farther)
+
+
+def _mixed(step: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Indices of the two sources behind each edge that opens; one if the next edge is there."""
+    behind = ends[step[ends] < -UNIT] + 1
+    second = behind[step[behind] <= UNIT] + 1
+    return np.concatenate((behind, second))
 
 
 def _last_known(values: np.ndarray, known: np.ndarray, none: int) -> np.ndarray:
