@@ -18,6 +18,7 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+import rclpy.logging
 from rclpy.signals import SignalHandlerOptions
 
 from depth_perception.nodes._parameters import parameter
@@ -111,11 +112,16 @@ def run(node_type: Callable[[], LifecycleNode], args: Sequence[str] | None = Non
     Returns
     -------
     int
-        Exit code: 0 after a signal. An unexpected exception of a callback leaves this function.
+        Exit code: 0 after a signal, 2 when ROS refuses the arguments. An unexpected exception of
+        a callback leaves this function.
     """
     keep_big_blocks()
     # rclpy's own handlers would shut the context down under the running workers.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # RCLError, mostly a parameter file that is no YAML
+        rclpy.logging.get_logger('depth_perception').fatal(f'cannot start: {error}')
+        return 2
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

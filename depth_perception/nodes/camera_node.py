@@ -19,13 +19,12 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from depth_perception.calibration import read_calibration
-from depth_perception.geometry import CameraModel, Intrinsics
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._lifecycle import LifecycleConfig, attempt, run
-from depth_perception.nodes._messages import ImageWriter, camera_info, raw_camera_info
+from depth_perception.nodes._messages import ImageWriter
+from depth_perception.nodes._optics import Optics
 from depth_perception.nodes._parameters import ParameterServer, parameter
-from depth_perception.nodes._prefetch import Prefetcher
+from depth_perception.nodes._prefetch import Prefetcher, Ready
 from depth_perception.sources import Frame, FrameSource, SourceError, open_source
 
 KEPT_FRAMES = 5
@@ -88,8 +87,7 @@ class CameraNode(LifecycleNode):
         self._prefetch: Prefetcher | None = None
         self._timer: Timer | None = None
         self._active, self._active_since = False, 0.0
-        self._blind = False
-        self._calibration: CameraModel | None = None
+        self._optics: Optics | None = None
         self._failure = self._end = ''
 
     # -- transitions ---------------------------------------------------------------------------
@@ -108,9 +106,7 @@ class CameraNode(LifecycleNode):
     def _configure(self) -> None:
         self._settings.check()
         config = self._settings.config
-        self._calibration = (
-            read_calibration(config.camera_info_file) if config.camera_info_file else None
-        )
+        self._optics = Optics(config.camera_info_file, config.hfov_deg)
         self._source = open_source(
             config.source, width=config.width, height=config.height, seed=config.seed,
             loop=config.loop,
@@ -118,7 +114,7 @@ class CameraNode(LifecycleNode):
         first = next(self._source, None)
         if first is None:
             raise SourceError(f'{config.source} has no frame')
-        self._check_size(first)
+        self._optics.check(first)
         if first.depth is not None:
             self._truth_publisher = self._publisher(Image, 'ground_truth/depth')
         self._image_writer = ImageWriter(config.encoding)
@@ -133,7 +129,7 @@ class CameraNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to publish."""
         self._active, self._active_since = True, time.monotonic()
-        if not self._source.live:
+        if not self._source.live and not self._end:
             self._start_timer(self._settings.config.rate_hz)
         return TransitionCallbackReturn.SUCCESS
 
@@ -154,7 +150,7 @@ class CameraNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _close(self) -> None:
-        self._active = self._blind = False
+        self._active = False
         self._stop_timer()
         if self._prefetch is not None:
             self._prefetch.close()
@@ -165,6 +161,7 @@ class CameraNode(LifecycleNode):
         if self._truth_publisher is not None:
             self.destroy_publisher(self._truth_publisher)
             self._truth_publisher = None
+        self._optics = None
         self._settings.frozen = False
 
     # -- frames --------------------------------------------------------------------------------
@@ -174,12 +171,16 @@ class CameraNode(LifecycleNode):
         if not self._active:
             return
         ready = self._prefetch.take()
-        if ready is None:
-            self._nothing_ready()
-            return
+        if ready is not None:
+            self._publish_ready(ready)
+        elif not self._source.live:
+            self._health.count('late')
+        self._note_end()
+
+    def _publish_ready(self, ready: Ready) -> None:
         stamp = ready.time if self._source.live else self.get_clock().now()
         try:
-            self._check_size(ready.frame)
+            self._optics.check(ready.frame)
         except SourceError as error:
             self._health.reject('size', str(error))
             return
@@ -187,18 +188,17 @@ class CameraNode(LifecycleNode):
             self._publish(ready.frame, stamp)
         self._health.processed()
 
-    def _nothing_ready(self) -> None:
+    def _note_end(self) -> None:
         end = self._prefetch.end
         if end and not self._end:
             self._end = f'no more frames from {self._settings.config.source}: {end}'
             self.get_logger().info(self._end)
-        if not end and not self._source.live:
-            self._health.count('late')
+            self._stop_timer()
 
     def _publish(self, frame: Frame, stamp: Time) -> None:
         config = self._settings.config
         header = Header(stamp=stamp.to_msg(), frame_id=config.frame_id)
-        info = self._camera_info(frame, header)
+        info = self._optics.camera_info(frame, header)
         if info is not None:
             self._info_publisher.publish(info)
         pixels = self._image_writer.prepare(*frame.image.shape[:2])
@@ -210,29 +210,6 @@ class CameraNode(LifecycleNode):
         if frame.depth is not None and self._truth_publisher.get_subscription_count():
             np.copyto(self._truth_writer.prepare(*frame.depth.shape), frame.depth)
             self._truth_publisher.publish(self._truth_writer.message(header))
-
-    def _camera_info(self, frame: Frame, header: Header) -> CameraInfo | None:
-        if self._calibration is not None:
-            return raw_camera_info(self._calibration, header)
-        if frame.intrinsics is not None:
-            return camera_info(frame.intrinsics, header)
-        height, width = frame.image.shape[:2]
-        hfov_deg = self._settings.config.hfov_deg
-        self._blind = hfov_deg == 0.0
-        if self._blind:
-            return None
-        return camera_info(Intrinsics.from_hfov(width, height, hfov_deg), header)
-
-    def _check_size(self, frame: Frame) -> None:
-        """Refuse a frame that the calibration is not for."""
-        camera = self._calibration
-        height, width = frame.image.shape[:2]
-        if camera is not None and (camera.width, camera.height) != (width, height):
-            raise SourceError(
-                f'the frame is {width}x{height} and the calibration is for '
-                f'{camera.width}x{camera.height}: use frames of that size, or calibrate for '
-                'this one'
-            )
 
     # -- settings and state --------------------------------------------------------------------
 
@@ -271,7 +248,7 @@ class CameraNode(LifecycleNode):
             yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}')
         if self._active and not self._end:
             yield self._pace()
-        if self._blind:
+        if self._optics is not None and self._optics.unknown:
             yield Finding(Level.WARN, (
                 'no camera_info is published: set camera_info_file or hfov_deg'
             ))

@@ -390,7 +390,7 @@ class Camera:
 
 def _remove_dead_segments() -> None:
     """Remove Fast DDS segments of killed processes, as ``fastdds shm clean`` does."""
-    for lock in Path('/dev/shm').glob('fastrtps_*_el'):
+    for lock in Path('/dev/shm').glob('fast*_el'):
         try:
             with lock.open('rb') as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its owner lives

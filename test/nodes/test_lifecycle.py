@@ -4,6 +4,8 @@ import contextlib
 from pathlib import Path
 import platform
 import signal
+import subprocess
+import sys
 
 import cv2
 from lifecycle_msgs.srv import ChangeState
@@ -13,6 +15,8 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
 from depth_perception.nodes._lifecycle import attempt, keep_big_blocks
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -95,6 +99,16 @@ def test_a_node_that_was_shut_down_by_service_still_ends_cleanly(graph, picture)
     assert graph.call(ChangeState, '/finished/change_state', request).success
     assert graph.state(node) == 'finalized'
     assert node.stop() == 0
+
+
+def test_a_parameter_file_that_is_no_yaml_is_one_line_and_code_2(tmp_path):
+    file = tmp_path / 'broken.yaml'
+    file.write_text('camera_node: {ros__parameters: {a: [1, x')
+    command = [sys.executable, '-m', 'depth_perception.nodes.camera_node']
+    done = subprocess.run([*command, '--ros-args', '--params-file', str(file)], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'broken.yaml' in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_a_failure_is_reported_and_a_bug_is_seen():
