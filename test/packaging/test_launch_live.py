@@ -1,0 +1,85 @@
+"""The launch files with the real launch and launch_ros, where those are installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import sys
+
+import pytest
+
+pytest.importorskip('launch')
+pytest.importorskip('launch_ros')
+
+# What ``ros2 launch FILE name:=value ...`` does.
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [tuple(argument.split(':=', 1)) for argument in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture
+def launch(copied, live_graph, make_model):
+    """Start a launch file of the installed package; our tiny model stands for the real one."""
+    model = make_model()
+
+    def start(name: str, *arguments: str):
+        file = copied.share / 'launch' / name
+        command = [sys.executable, '-c', RUN, str(file), f'model:={model}', *arguments]
+        return live_graph.running(command, copied.environment())
+
+    return start
+
+
+def test_depth_listens_to_the_camera_that_it_is_given(launch, live_graph):
+    with launch('depth.launch.py', 'image_topic:=/front/image_raw'):
+        live_graph.wait_for('/depth_node', '/front/image_raw', '/front/camera_info',
+                            '/depth_node/points')
+
+
+def test_a_namespace_moves_the_nodes_and_their_parameters(launch, live_graph):
+    with launch('depth.launch.py', 'namespace:=robot1', 'image_topic:=camera/image_raw'):
+        live_graph.wait_for('/robot1/depth_node', '/robot1/camera/image_raw',
+                            '/robot1/camera/camera_info', '/robot1/depth_node/points')
+
+
+@pytest.mark.parametrize('name, node, topic', [
+    ('point_cloud.launch.py', 'point_cloud_node', 'points'),
+    ('stereo.launch.py', 'stereo_view_node', 'disparity'),
+])
+def test_depth_from_elsewhere_goes_to_the_node_for_it(launch, live_graph, name, node, topic):
+    with launch(name, 'image_topic:=/rgb/image', 'depth_topic:=/depth/image'):
+        live_graph.wait_for(f'/{node}', '/rgb/image', '/rgb/camera_info', '/depth/image',
+                            f'/{node}/{topic}')
+        assert '/depth_node' not in live_graph.names()
+
+
+@pytest.mark.parametrize('name', ['point_cloud.launch.py', 'stereo.launch.py'])
+def test_without_depth_from_elsewhere_the_network_makes_it(launch, live_graph, name):
+    with launch(name):
+        live_graph.wait_for('/depth_node', '/depth_node/points', '/depth_node/disparity')
+
+
+def test_the_demo_starts_camera_and_depth(launch, live_graph):
+    with launch('demo.launch.py'):
+        live_graph.wait_for('/camera_node', '/image', '/depth_node/depth/image_rect')
+
+
+def test_autostart_false_leaves_the_node_unconfigured(launch, live_graph):
+    with launch('depth.launch.py', 'autostart:=false'):
+        live_graph.wait_for('/depth_node', '/depth_node/transition_event')
+        assert '/depth_node/points' not in live_graph.names()
+
+
+def test_a_parameter_file_of_the_user_counts(launch, live_graph, tmp_path):
+    file = Path(tmp_path / 'mine.yaml')
+    file.write_text('/**/depth_node:\n  ros__parameters:\n    autostart: false\n')
+    with launch('depth.launch.py', f'params_file:={file}'):
+        live_graph.wait_for('/depth_node', '/depth_node/transition_event')
+        assert '/depth_node/points' not in live_graph.names()
