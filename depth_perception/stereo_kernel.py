@@ -73,6 +73,7 @@ def _warp(image, shift, out, holes):
     for row in range(height):
         for x in range(width):
             near[x + 2] = np.float32(shift[row, x])
+        _snap_ramps(near[2:width + 2])
         _plan_row(near, at, target, position, stretched)
         source[:] = np.int32(UNIT * width)
         for x in range(width):                      # increasing: the last write is the nearest
@@ -81,6 +82,34 @@ def _warp(image, shift, out, holes):
                 _draw_rest(x, near, source)
         _fill_row(source, holes[row])
         _sample_row(image[row], source, out[row])
+
+
+@_compiled
+def _snap_ramps(near):
+    """Pixels on a steep way from one surface to another go to the closer of the two."""
+    steep = 0
+    for x in range(1, len(near) - 1):
+        steep += _on_ramp(near, x)
+    x = 1
+    while steep > 0:
+        if not _on_ramp(near, x):
+            x += 1
+            continue
+        start = x
+        while x < len(near) - 1 and _on_ramp(near, x):
+            x += 1
+        left, right = near[start - 1], near[x]
+        for i in range(start, x):
+            to_left, to_right = abs(near[i] - left), abs(near[i] - right)
+            near[i] = (left if to_left < to_right else right if to_left > to_right
+                       else min(left, right))
+        steep -= x - start
+
+
+@_compiled
+def _on_ramp(near, x):
+    before, after = near[x] - near[x - 1], near[x + 1] - near[x]
+    return ((before > ONE) & (after > ONE)) | ((before < -ONE) & (after < -ONE))
 
 
 @_compiled

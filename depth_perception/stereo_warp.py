@@ -4,6 +4,8 @@ A source pixel at column x is seen by the eye to the right at ``x - d``. Positio
 1/UNIT pixel. Neighbours whose shifts differ by at most one pixel belong to one surface: the
 source draws the targets from itself up to its neighbour and each target looks up the image at a
 fraction of a pixel. Other neighbours are an edge, and each source draws half a pixel towards it.
+Depth that comes from a network or was resized climbs edges over several pixels, which would
+spray them over the hole: sources on such a ramp go to the closer of its ends first.
 The two sources behind an edge that opens are not drawn: cameras mix both surfaces there, and
 the mixture left standing alone is the ghost outline that warped views are known for.
 
@@ -57,7 +59,9 @@ class NumpyWarper:
     def _warp_rows(self, shift: np.ndarray, holes: np.ndarray, start: int) -> None:
         """Where each target of these rows looks up the image, into the maps of cv2.remap."""
         rows = slice(start, start + len(shift))
-        source = self._draw_sources(shift.astype(np.float32))
+        near = shift.astype(np.float32)
+        _snap_ramps(near)
+        source = self._draw_sources(near)
         np.equal(source, UNIT * self._width, out=holes)
         # reversed in memory, too: accumulating along a negative stride is several times slower
         behind = cv2.flip(source, 1)
@@ -155,6 +159,27 @@ def _fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
     farther = np.minimum(before, after)
     farther[farther == none] = 0
     shift[rows] = np.where(known, values, farther)
+
+
+def _snap_ramps(near: np.ndarray) -> None:
+    """Pixels on a steep way from one surface to another go to the closer of the two."""
+    step = np.diff(near, axis=1)
+    up, down = step > UNIT, step < -UNIT
+    on_ramp = np.zeros(near.shape, np.bool_)
+    on_ramp[:, 1:-1] = (up[:, 1:] & up[:, :-1]) | (down[:, 1:] & down[:, :-1])
+    ramp = np.flatnonzero(on_ramp)
+    if not len(ramp):
+        return
+    # a row's first and last pixel are on no ramp: neighbours in this list are in the same row
+    breaks = np.flatnonzero(np.diff(ramp) > 1)
+    starts = np.concatenate(([0], breaks + 1))
+    ends = np.concatenate((breaks, [len(ramp) - 1]))
+    flat = near.reshape(-1)
+    left, right = (np.repeat(flat[side], ends - starts + 1)
+                   for side in (ramp[starts] - 1, ramp[ends] + 1))
+    to_left, to_right = np.abs(flat[ramp] - left), np.abs(flat[ramp] - right)
+    flat[ramp] = np.where(to_left < to_right, left,
+                          np.where(to_left > to_right, right, np.minimum(left, right)))
 
 
 def _mixed(step: np.ndarray, ends: np.ndarray) -> np.ndarray:
