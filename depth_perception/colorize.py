@@ -18,6 +18,8 @@ COLORMAPS = {'turbo': cv2.COLORMAP_TURBO, 'jet': cv2.COLORMAP_JET,
              'plasma': cv2.COLORMAP_PLASMA, 'viridis': cv2.COLORMAP_VIRIDIS,
              'gray': None}
 LEVELS = 254            # indices 1..255; 0 is kept for 'no depth', which is black in every map
+TICKS_M = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 80)
+LEGEND_WIDTH, BAR_WIDTH, LEGEND_MARGIN = 76, 18, 12
 
 
 class ColorizeError(ValueError):
@@ -63,7 +65,7 @@ def _levels_per_log_metre(near: float, far: float) -> float:
     return LEVELS / math.log(far / near)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def color_table(colormap: str) -> np.ndarray:
     """The 256 colours of a map, (256, 1, 3) uint8 BGR, warm last and black at index 0."""
     if colormap not in COLORMAPS:
@@ -73,3 +75,38 @@ def color_table(colormap: str) -> np.ndarray:
     table = cv2.merge([ramp] * 3) if code is None else cv2.applyColorMap(ramp, code)
     table[0] = 0
     return table
+
+
+def annotate(picture: np.ndarray, near: float, far: float,
+             colormap: str = 'turbo') -> np.ndarray:
+    """A coloured depth picture with a scale in metres to its right.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8 BGR
+        From `colorize` with the same limits.
+    near, far : float, metres
+    colormap : a key of COLORMAPS
+
+    Returns
+    -------
+    (H, W + LEGEND_WIDTH, 3) uint8 BGR
+
+    Raises
+    ------
+    ColorizeError
+        As `colorize`.
+    """
+    height = picture.shape[0]
+    legend = np.full((height, LEGEND_WIDTH, 3), 24, np.uint8)
+    top, bottom = LEGEND_MARGIN, height - 1 - LEGEND_MARGIN
+    distances = np.geomspace(far, near, bottom - top + 1).astype(np.float32)[:, None]
+    bar = colorize(np.repeat(distances, BAR_WIDTH, axis=1), near, far, colormap)
+    legend[top:bottom + 1, 8:8 + BAR_WIDTH] = bar
+    for metres in TICKS_M:
+        if near <= metres <= far:
+            y = bottom - round((bottom - top) * math.log(metres / near) / math.log(far / near))
+            cv2.line(legend, (8 + BAR_WIDTH, y), (11 + BAR_WIDTH, y), (200, 200, 200))
+            cv2.putText(legend, f'{metres:g} m', (14 + BAR_WIDTH, y + 4),
+                        cv2.FONT_HERSHEY_SIMPLEX, 0.36, (230, 230, 230), 1, cv2.LINE_AA)
+    return cv2.hconcat([picture, legend])

@@ -7,27 +7,22 @@ without depth has NaN in x, y and z. A list of points has the shape (N, 4).
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from depth_perception.geometry import Intrinsics, ray_planes
+from depth_perception.geometry import Intrinsics, project, ray_planes
 
 TO_BGRA = {'rgb': cv2.COLOR_RGB2BGRA, 'bgr': cv2.COLOR_BGR2BGRA}
+MAX_POINT_PX = 4
+BACKGROUND_BGR = (38, 32, 28)
 PLY_POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
                       ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')])
-PLY_HEADER = """ply
-format binary_little_endian 1.0
-element vertex {count}
-property float x
-property float y
-property float z
-property uchar red
-property uchar green
-property uchar blue
-end_header
-"""
+PLY_HEADER = ('ply\nformat binary_little_endian 1.0\nelement vertex {count}\n'
+              'property float x\nproperty float y\nproperty float z\n'
+              'property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n')
 
 
 class PointCloudError(ValueError):
@@ -216,3 +211,90 @@ def write_ply(path: str | Path, cloud: np.ndarray) -> None:
     with open(path, 'wb') as file:
         file.write(PLY_HEADER.format(count=len(rows)).encode('ascii'))
         file.write(rows.tobytes())
+
+
+def orbit_pose(cloud: np.ndarray, yaw_deg: float = 24.0, pitch_deg: float = -14.0,
+               back_off: float = 0.25) -> np.ndarray:
+    """A viewpoint beside the camera that made a cloud, looking at the cloud's middle.
+
+    Parameters
+    ----------
+    cloud : (..., 4) float32
+    yaw_deg, pitch_deg : float
+        How far the camera swings around the middle; positive: to the right, and downwards.
+    back_off : float
+        How much farther away it goes, as a share of the distance.
+
+    Returns
+    -------
+    (4, 4) float64
+        New camera to cloud, both optical frames.
+    """
+    points = valid_points(cloud)
+    middle = np.median(points[:, :3], axis=0) if len(points) else np.array([0.0, 0.0, 1.0])
+    rotation = cv2.Rodrigues(np.array([0.0, -math.radians(yaw_deg), 0.0]))[0]
+    rotation = rotation @ cv2.Rodrigues(np.array([math.radians(pitch_deg), 0.0, 0.0]))[0]
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    pose[:3, 3] = middle - rotation @ middle * (1.0 + back_off)
+    return pose
+
+
+def render_cloud(cloud: np.ndarray, intrinsics: Intrinsics,
+                 pose: np.ndarray | None = None) -> np.ndarray:
+    """A picture of a cloud, drawn with NumPy alone: for documents and for machines without GL.
+
+    Parameters
+    ----------
+    cloud : (..., 4) float32
+    intrinsics : Intrinsics
+        Of the picture.
+    pose : (4, 4), optional
+        The picture's camera to the cloud's frame; `orbit_pose` of the cloud unless given.
+
+    Returns
+    -------
+    (H, W, 3) uint8 BGR
+        As cv2.imwrite takes it; dark grey where no point is.
+    """
+    pose = orbit_pose(cloud) if pose is None else pose
+    points = valid_points(cloud)
+    seen = (points[:, :3] - pose[:3, 3]) @ pose[:3, :3]
+    ahead = seen[:, 2] > 0.01
+    points, seen = points[ahead], seen[ahead]
+    # a point covers what its own pixel covered when it was taken, seen from the new distance
+    spacing = math.sqrt(intrinsics.width * intrinsics.height / max(cloud.size // 4, 1))
+    size = np.clip(np.ceil(1.5 * spacing * points[:, 2] / seen[:, 2]), 1, MAX_POINT_PX)
+    corner = np.rint(project(seen, intrinsics) - 0.5 * (size[:, None] - 1.0)).astype(np.int64)
+    index, depth = _nearest_points(corner, size, seen[:, 2], (intrinsics.height, intrinsics.width))
+    colours = np.append(unpack_rgb(points[:, 3])[:, ::-1], [BACKGROUND_BGR], axis=0)
+    return np.rint(colours[index] * _eye_dome_shade(depth)[..., None]).astype(np.uint8)
+
+
+def _nearest_points(corner: np.ndarray, size: np.ndarray, z: np.ndarray,
+                    shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the nearest point in each pixel (-1: none) and its depth (infinite: none)."""
+    order = np.argsort(-z)
+    best = np.full(shape, -1, np.int64)
+    padded = np.append(z, np.inf)
+    for down in range(MAX_POINT_PX):
+        for right in range(MAX_POINT_PX):
+            x, y = (corner + (right, down)).T
+            drawn = ((size > max(right, down)) & (x >= 0) & (x < shape[1])
+                     & (y >= 0) & (y < shape[0]))
+            nearest = np.full(shape, -1, np.int64)
+            far_first = order[drawn[order]]
+            nearest[y[far_first], x[far_first]] = far_first
+            best = np.where(padded[nearest] < padded[best], nearest, best)
+    return best, padded[best]
+
+
+def _eye_dome_shade(depth: np.ndarray) -> np.ndarray:
+    """Darken what lies behind its neighbours, so that shapes stand out without lights."""
+    log_depth = np.log(np.minimum(depth, 1e3)).astype(np.float32)
+    behind = np.zeros_like(log_depth)
+    for dy, dx in ((0, 2), (2, 0), (0, -2), (-2, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        moved = cv2.warpAffine(log_depth, np.float32([[1, 0, dx], [0, 1, dy]]),
+                               depth.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        behind += np.clip(log_depth - moved, 0.0, 0.1)
+    return np.where(np.isfinite(depth), np.exp(-1.5 * behind), 1.0)
