@@ -31,7 +31,7 @@ def table(rng, palette: Palette, size=None) -> list[Mesh]:
         parts += [cylinder(0, 0, 0, depth * 0.32, 0.04, palette('metal')),
                   cylinder(0, 0, 0, 0.05, height - thick, palette('metal'))]
     return parts + clutter(rng, palette, (-width / 2, -depth / 2), (width / 2, depth / 2), height,
-                           max_height=0.5, density=rng.choice([0, 3, 8, 18]))
+                           max_height=0.5, density=rng.choice([0, 4, 10, 20, 35]))
 
 
 def round_table(rng, palette) -> list[Mesh]:

@@ -52,7 +52,7 @@ class Layout:
         self.external = external
         self.meshes: list[Mesh] = []
         self.boxes: list[tuple[np.ndarray, np.ndarray]] = []
-        # What a close-up looks at: the boxes again, and how many parts each is made of.
+        # What a close-up looks at: the boxes again, and how often.
         self.surfaces: list[tuple[np.ndarray, np.ndarray, float]] = []
 
     def fits(self, meshes, gap: float = 0.02) -> bool:
@@ -70,7 +70,8 @@ class Layout:
         low, high = bounds(meshes)
         self.meshes += meshes
         self.boxes.append((low, high))
-        self.surfaces.append((low, high, float(len(meshes))))
+        # Chairs have about ten parts: close views rather go to what is full of things.
+        self.surfaces.append((low, high, max(len(meshes) - 10.0, 0.5)))
         return True
 
     def _new(self, makers) -> tuple[list[Mesh], Maker | None]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import open3d as o3d
 
@@ -119,20 +120,22 @@ def smooth_within_surfaces(planes, depth) -> list[np.ndarray]:
 
     Weights of 1/2, 1, 1, 1, 1/2 remove a pattern that repeats every four pixels entirely.
     """
-    tolerance = 1 / (0.03 * depth)
+    tolerance = 1 / (0.05 * depth)
     for axis in (0, 1):
         total, weight = [plane.copy() for plane in planes], np.ones_like(depth)
-        for shift, share in ((-2, 0.5), (-1, 1), (1, 1), (2, 0.5)):
-            near = (np.abs(_shifted(depth, shift, axis) - depth) * tolerance < 1)
-            near = near.astype(np.float32) * np.float32(share)
+        padded = [_padded(plane, axis) for plane in (depth, *planes)]
+        for offset, share in ((0, 0.5), (1, 1), (3, 1), (4, 0.5)):
+            moved = [plane[offset:offset + depth.shape[0]] if axis == 0
+                     else plane[:, offset:offset + depth.shape[1]] for plane in padded]
+            near = (np.abs(moved[0] - depth) * tolerance < 1) * np.float32(share)
             weight += near
-            for sum_, plane in zip(total, planes):
-                sum_ += near * _shifted(plane, shift, axis)
+            for sum_, plane in zip(total, moved[1:]):
+                sum_ += near * plane
         planes = [sum_ / weight for sum_ in total]
     return planes
 
 
-def _shifted(plane: np.ndarray, shift: int, axis: int) -> np.ndarray:
-    """The plane moved along an axis, its edge repeated."""
-    index = np.clip(np.arange(plane.shape[axis]) + shift, 0, plane.shape[axis] - 1)
-    return np.take(plane, index, axis=axis)
+def _padded(plane: np.ndarray, axis: int) -> np.ndarray:
+    """The plane with its edge repeated twice at both ends of an axis."""
+    up, left = (2, 0) if axis == 0 else (0, 2)
+    return cv2.copyMakeBorder(plane, up, up, left, left, cv2.BORDER_REPLICATE)

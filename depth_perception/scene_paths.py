@@ -107,8 +107,8 @@ def _walk(room, rng) -> np.ndarray:
 def _closeup(room, rng) -> np.ndarray:
     if not room.surfaces:
         return _walk(room, rng)
-    parts = np.array([count for _, _, count in room.surfaces])
-    low, high, _ = room.surfaces[int(rng.choice(len(parts), p=parts / parts.sum()))]
+    weight = np.array([weight for _, _, weight in room.surfaces])
+    low, high, _ = room.surfaces[int(rng.choice(len(weight), p=weight / weight.sum()))]
     target = rng.uniform(low, high)
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(5, 75))
     if rng.random() < 0.6:

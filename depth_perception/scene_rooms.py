@@ -22,7 +22,7 @@ class Room:
     scene : `MeshScene`, the renderer.
     size : (3,) float64 metres.
     boxes : low and high corner of each piece of furniture, metres.
-    surfaces : for close views, low and high corner and number of parts of each piece.
+    surfaces : for close views, low and high corner of each piece and its weight.
     """
 
     def __init__(self, scene: MeshScene, size, boxes, surfaces):

@@ -69,8 +69,7 @@ class SurfaceTable:
 
     def rows(self, ids: np.ndarray) -> Surface:
         """The columns for triangle numbers (H, W)."""
-        table = np.take(self._table, ids.ravel(), axis=0, mode='clip')
-        return Surface(*np.ascontiguousarray(table.T).reshape(15, *ids.shape))
+        return Surface(*cv2.split(np.take(self._table, ids, axis=0, mode='clip')))
 
     def camera_normals(self, corners: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """(T + 1, 3) float32 normals in the camera frame, each turned towards the camera."""

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 from depth_perception.geometry import Intrinsics, project, unproject
+from depth_perception.scene_atlas import TextureAtlas
+from depth_perception.scene_clutter import SMALL
+from depth_perception.scene_layout import AGAINST_WALLS, FREE_STANDING
+from depth_perception.scene_materials import Palette
+from depth_perception.scene_mesh import bounds
 from depth_perception.scene_shapes import Material, ball, box, cylinder, plain
 from depth_perception.scenes import (
     CameraEffects,
@@ -266,10 +271,40 @@ def test_furniture_from_outside_is_put_into_the_room():
 
 
 def test_rooms_differ_in_size_and_are_of_human_scale():
-    sizes = np.array([Room.random(seed).size for seed in range(100, 106)])
+    sizes = np.array([Room.random(seed).size for seed in range(100, 104)])
     assert np.all(sizes[:, :2] >= 1.5) and np.all(sizes[:, :2] <= 10)
     assert np.all((sizes[:, 2] >= 2.3) & (sizes[:, 2] <= 3.5))
     assert np.ptp(sizes[:, 0]) > 1
+
+
+@pytest.mark.parametrize('maker', sorted(
+    {maker for table in (AGAINST_WALLS, FREE_STANDING) for row in table.values() for maker in row},
+    key=lambda maker: maker.__name__), ids=lambda maker: maker.__name__)
+def test_furniture_stands_on_the_floor_and_has_a_real_size(maker):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        low, high = bounds(maker(rng, Palette(rng)))
+        assert -0.01 < low[2] < 0.1
+        assert 0.1 < high[2] < 3.7 and np.all((high - low)[:2] < 3.4)
+        assert np.all(np.abs((high + low)[:2]) < 0.8)       # the origin is about its middle
+
+
+@pytest.mark.parametrize('maker', sorted(set(SMALL), key=lambda maker: maker.__name__),
+                         ids=lambda maker: maker.__name__)
+def test_small_things_lie_on_their_underside_and_fit_on_a_table(maker):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        low, high = bounds(maker(rng, Palette(rng)))
+        assert abs(low[2]) < 0.025 and np.all(high - low < 0.8)
+
+
+def test_too_many_textures_are_made_smaller_until_they_fit():
+    textures = [np.full((256, 256, 3), value, np.uint8) for value in range(8)]
+    atlas = TextureAtlas(textures, max_texels=8 * 2 * 64 * 64)
+    assert {(tile.width, tile.height) for tile in atlas.tiles} == {(64, 64)}
+    for value, tile in enumerate(atlas.tiles):
+        part = atlas.image[tile.y:tile.y + tile.height, tile.x:tile.x + tile.width]
+        assert np.all(part == value)
 
 
 @pytest.mark.parametrize('make', [lambda: box((0, 0, 0), (1, 2, 3), GREY),
