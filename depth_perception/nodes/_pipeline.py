@@ -93,10 +93,10 @@ class Pipeline(ManagedEntity):
         def report(text: str) -> None:
             self._fault = text
 
+        self._fault = ''
         return attempt(self._node, what, work, report)
 
     def _configure(self) -> None:
-        self._fault = ''
         self._parameters.check()
         self._outputs = self._maker.configure(self._parameters.config)
         self._parameters.frozen = True
@@ -137,7 +137,8 @@ class Pipeline(ManagedEntity):
             yield Finding(Level.ERROR, f'not configured: {self._fault}' if self._fault else
                           f'not configured; call `ros2 lifecycle set {name} configure`')
         elif self._state == 'inactive':
-            yield Finding(Level.WARN, f'not active; call `ros2 lifecycle set {name} activate`')
+            yield Finding(Level.ERROR, f'not active: {self._fault}') if self._fault else Finding(
+                Level.WARN, f'not active; call `ros2 lifecycle set {name} activate`')
         else:
             yield from self._loop.findings()
             yield from self._maker.findings()

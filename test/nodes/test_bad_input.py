@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image, PointCloud2
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 HEIGHT, WIDTH = 48, 64
 PICTURE = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
@@ -216,6 +218,34 @@ def test_no_publisher_and_no_camera_info_are_named(graph, make_model, camera):
     assert lonely.log.count('no camera_info') == 1      # throttled, and none in the first seconds
     assert not inbox.messages
     assert lonely.stop() == 0
+
+
+def test_publishers_that_cannot_be_heard_are_told_from_none(graph, make_model):
+    mute = graph.spawn('depth_node', {'model': str(make_model()), 'process': 'every'},
+                       name='mute', remap={'image': '/mute/image'})
+    topic, unheard = '/mute/image', QoSProfile(
+        depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    # a participant knows one type of a topic: the wrong one needs another participant
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=graph.domain_id)
+    other = rclpy.create_node('other', context=context)
+    other.create_publisher(CompressedImage, topic, 1)
+    graph.wait_for_diagnostics(
+        mute, lambda level, text, values: level == 2 and 'sensor_msgs/msg/CompressedImage' in text
+        and 'image_transport' in text)
+    other.destroy_node()
+    context.shutdown()
+    unreliable = graph.probe.create_publisher(Image, topic, unheard)
+    graph.wait_for_diagnostics(
+        mute, lambda level, text, values: 'best effort only' in text
+        and 'process: newest' in text)
+    silent = graph.probe.create_publisher(Image, topic, 1)
+    graph.wait_for_diagnostics(
+        mute, lambda level, text, values: 'nothing received' in text
+        and 'FASTDDS_BUILTIN_TRANSPORTS' in text)
+    for publisher in (unreliable, silent):
+        graph.probe.destroy_publisher(publisher)
+    assert mute.stop() == 0
 
 
 @pytest.fixture(scope='module')
