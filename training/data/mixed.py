@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 import logging
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,8 +12,8 @@ from torch.utils.data import Dataset
 
 from training.data.augment import AugmentConfig, apply_crop, augment, fitted_crop
 from training.data.render import PROCEDURAL
-from training.data.root import DataError, data_root
-from training.data.shards import ShardSet, make_shards
+from training.data.root import CACHE_FOLDER, DataError, data_root
+from training.data.shards import HEIGHT, WIDTH, ShardSet, make_shards
 from training.data.splits import SplitError, load_splits
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ class DataConfig:
         DEFAULT_VIEWS. The val entries named here are the validation set.
     workers
         Processes that render missing views.
+    view_size
+        (height, width) px of the stored views; larger than the picture, so that zoom has detail.
+    cache
+        Folder of the stored views.
     augmentation
         How views are changed, see AugmentConfig.
     """
@@ -56,6 +61,8 @@ class DataConfig:
     weights: dict[str, float] = field(default_factory=dict)
     views: dict[str, int] = field(default_factory=dict)
     workers: int = 2
+    view_size: tuple[int, int] = (HEIGHT, WIDTH)
+    cache: Path = CACHE_FOLDER
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self):
@@ -235,7 +242,9 @@ def build(config: DataConfig, split: str = 'train', *, augment: bool = True) -> 
     if not entries:
         raise DataError(f'no {split} entry is available; give procedural rooms a weight and '
                         'views, or set DATA_ROOT')
-    views = Views([(ShardSet(e), _views_of(config, e.name)) for e in entries], config.workers)
+    sets = [(ShardSet(e, *config.view_size, config.cache), _views_of(config, e.name))
+            for e in entries]
+    views = Views(sets, config.workers)
     cv2.setNumThreads(1)  # loader workers share the cores with the model
     return TrainViews(views, config, augment) if split == 'train' else ValViews(views, config)
 

@@ -162,15 +162,16 @@ def make_shards(sets: list[tuple[ShardSet, int]], workers: int = 2) -> int:
         return sum(tqdm(pool.map(_make, tasks), **bar))
 
 
-def main(argv=None) -> int:
-    """Parse `ENTRY=VIEWS …` and render."""
+def main(argv=None, cache: Path = CACHE_FOLDER) -> int:
+    """Parse `ENTRY=VIEWS …` and render into `cache`."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('wishes', nargs='+', metavar='ENTRY=VIEWS',
                         help='an entry of splits.yaml and how many views; also workers=N')
     wishes = dict(text.split('=', 1) for text in parser.parse_args(argv).wishes)
     workers, splits = int(wishes.pop('workers', 2)), load_splits()
     logging.basicConfig(level=logging.INFO)
-    sets = [(ShardSet(splits.entry(name)), int(views)) for name, views in wishes.items()]
+    sets = [(ShardSet(splits.entry(name), cache=cache), int(views))
+            for name, views in wishes.items()]
     log.info('rendered %d new views', make_shards(sets, workers))
     return 0
 

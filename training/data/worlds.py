@@ -40,10 +40,15 @@ class World:
     high: np.ndarray
     raycaster: o3d.t.geometry.RaycastingScene
 
-    def hit(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Return how far (N,) rays from (N, 3) origins along (N, 3) directions get; or inf."""
+    def look(self, eye: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far (N,) rays from eye (3,) get, inf where they hit nothing, and whether
+        (N,) each meets its surface from behind.
+        """
+        origins = np.broadcast_to(eye, directions.shape)
         rays = np.concatenate([origins, directions], axis=1).astype(np.float32)
-        return self.raycaster.cast_rays(o3d.core.Tensor(rays))['t_hit'].numpy()
+        hit = self.raycaster.cast_rays(o3d.core.Tensor(rays))
+        behind = (hit['primitive_normals'].numpy() * directions).sum(axis=1) > 0
+        return hit['t_hit'].numpy(), behind
 
 
 def _raycaster(meshes) -> o3d.t.geometry.RaycastingScene:
@@ -131,16 +136,18 @@ def random_eye(world: World, rng: np.random.Generator, region=(0.0, 1.0)) -> np.
     x = world.low[0] + rng.uniform(*region) * (world.high[0] - world.low[0])
     y = rng.uniform(world.low[1], world.high[1])
     start = np.array([x, y, 2.0])
-    fall = float(world.hit(start[None], np.array([[0.0, 0.0, -1.0]]))[0])
+    fall = float(world.look(start, np.array([[0.0, 0.0, -1.0]]))[0][0])
     floor = start[2] - fall
     if not -0.3 < floor < 1.0:  # no floor, a roof, or the top of a cupboard
         return None
     eye = np.array([x, y, max(floor, 0.0) + rng.uniform(*CAMERA_HEIGHT_M)])
     around = _sphere()
-    distance = world.hit(np.repeat(eye[None], len(around), axis=0), around)
+    distance, behind = world.look(eye, around)
     level = np.abs(around[:, 2]) < 0.3
     enclosed = np.isfinite(distance[level]).mean() > 0.8
-    return eye if distance.min() > CLEARANCE_M and enclosed else None
+    # Inside a solid, such as a pillar, the rays come out through the backs of its faces.
+    inside = behind.mean() > 0.5
+    return eye if distance.min() > CLEARANCE_M and enclosed and not inside else None
 
 
 @lru_cache(maxsize=1)
