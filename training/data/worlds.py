@@ -41,9 +41,7 @@ class World:
     raycaster: o3d.t.geometry.RaycastingScene
 
     def look(self, eye: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return how far (N,) rays from eye (3,) get, inf where they hit nothing, and whether
-        (N,) each meets its surface from behind.
-        """
+        """Return two (N,) arrays: how far rays from eye (3,) get, and which hit a back face."""
         origins = np.broadcast_to(eye, directions.shape)
         rays = np.concatenate([origins, directions], axis=1).astype(np.float32)
         hit = self.raycaster.cast_rays(o3d.core.Tensor(rays))
