@@ -52,7 +52,7 @@ def colorize(depth: np.ndarray, near: float, far: float, colormap: str = 'turbo'
     log_depth = cv2.log(depth)
     index = cv2.addWeighted(log_depth, -scale, log_depth, 0.0, 255.0 + scale * math.log(near),
                             dtype=cv2.CV_8U)
-    cv2.max(index, 1, dst=index)
+    np.maximum(index, 1, out=index)
     # what NaN becomes in an integer is up to the processor: say it
     index[np.isnan(depth)] = 0
     return cv2.applyColorMap(index, color_table(colormap), dst=out)

@@ -215,7 +215,7 @@ def write_ply(path: str | Path, cloud: np.ndarray) -> None:
 
 def orbit_pose(cloud: np.ndarray, yaw_deg: float = 24.0, pitch_deg: float = -14.0,
                back_off: float = 0.25) -> np.ndarray:
-    """A viewpoint beside the camera that made a cloud, looking at the cloud's middle.
+    """A viewpoint beside the camera that made a cloud; the cloud's middle stays in its place.
 
     Parameters
     ----------
