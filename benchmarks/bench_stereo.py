@@ -1,0 +1,142 @@
+"""Stereo views: the warp with Numba and with NumPy beside plain ways, in turn in one run; medians.
+
+    python benchmarks/bench_stereo.py
+
+Plain: the z-buffer by sorting (argsort over the disparity, far first, then holes filled from
+the background side), whole pixels only. `cv2.remap` with the image's own disparity is what is
+often taken for a warp: shown for its time, its edges are wrong. Quality: the real stereo pair
+that scikit-image ships, drawn from the left image with the true disparity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import sys
+import time
+from unittest import mock
+
+import cv2
+import numpy as np
+from skimage.data import stereo_motorcycle
+
+from depth_perception.stereo import StereoRenderer, anaglyph, disparity_from_depth, side_by_side
+
+RESULTS = Path(__file__).parent / 'results' / 'stereo.json'
+REPEATS = 40
+SIZES = {'vga': (480, 640), 'hd': (720, 1280)}
+TARGETS_MS = {'vga': {'numba': 1.5, 'numpy': 6.0}, 'hd': {'numba': 4.0, 'numpy': 16.0}}
+
+
+def numpy_renderer(width: int, height: int) -> StereoRenderer:
+    """A renderer as it is on a machine without Numba."""
+    with mock.patch.dict(sys.modules, {'depth_perception.stereo_kernel': None}):
+        return StereoRenderer(width, height)
+
+
+def sorting(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+    """z-buffer by sorting, holes filled from the right."""
+    height, width = disparity.shape
+    order = np.argsort(disparity, axis=1, kind='stable')
+    rows = np.arange(height)[:, None]
+    target = order - np.rint(np.take_along_axis(disparity, order, 1)).astype(np.int64)
+    inside = (target >= 0) & (target < width)
+    source = np.full((height, width), width, np.int64)
+    source[np.broadcast_to(rows, order.shape)[inside], target[inside]] = order[inside]
+    behind = np.minimum.accumulate(source[:, ::-1], axis=1)[:, ::-1]
+    source = np.where(source == width, np.minimum(behind, width - 1), source)
+    return image[rows, source]
+
+
+def backward(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+    """Each target looks up the image by the disparity of its own pixel: no z-buffer."""
+    height, width = disparity.shape
+    x = np.arange(width, dtype=np.float32) + disparity
+    y = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], x.shape)
+    return cv2.remap(image, x, np.ascontiguousarray(y), cv2.INTER_LINEAR)
+
+
+def medians_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median time of each call, taken in turn, so that noise hits all alike."""
+    times = np.empty((REPEATS, len(calls)))
+    for row in times:
+        for i, call in enumerate(calls.values()):
+            start = time.perf_counter()
+            call()
+            row[i] = time.perf_counter() - start
+    return dict(zip(calls, (np.median(times[3:], axis=0) * 1e3).tolist()))
+
+
+def room(height: int, width: int) -> np.ndarray:
+    """Depth of a slanted wall, a floor and three objects in front, metres."""
+    depth = np.ones((height, 1), np.float32) * np.linspace(4.0, 5.0, width, dtype=np.float32)
+    rows = np.arange(height, dtype=np.float32)[:, None]
+    depth = np.minimum(depth, 0.9 * height / np.maximum(rows - 0.45 * height, 1.0))
+    for left, top, size, near in ((0.1, 0.3, 0.2, 1.5), (0.45, 0.2, 0.3, 1.1),
+                                  (0.7, 0.5, 0.1, 0.7)):
+        x, y, s = int(left * width), int(top * height), int(size * width)
+        depth[y:y + s, x:x + s] = near
+    return depth
+
+
+def measure(height: int, width: int) -> dict[str, object]:
+    """One image size."""
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), np.uint8), (0, 0), 2)
+    disparity = disparity_from_depth(room(height, width), 0.78 * width, 0.065)
+    fast, plain = StereoRenderer(width, height), numpy_renderer(width, height)
+    both = np.empty((height, 2 * width, 3), np.uint8)
+    mixed = np.empty_like(image)
+    right = fast.right_from_left(image, disparity)[0].copy()
+    assert np.array_equal(right, plain.right_from_left(image, disparity)[0])
+    calls = {
+        fast.backend: lambda: fast.right_from_left(image, disparity),
+        'numpy': lambda: plain.right_from_left(image, disparity),
+        'sorting': lambda: sorting(image, disparity),
+        'cv2.remap (wrong)': lambda: backward(image, disparity),
+        'both views': lambda: fast.views(image, disparity),
+        'anaglyph': lambda: anaglyph(image, right, out=mixed),
+        'side by side': lambda: side_by_side(image, right, out=both),
+    }
+    ms = medians_ms(calls)
+    return {'backend': fast.backend, 'ms': ms,
+            'ratio_sorting': {name: ms['sorting'] / ms[name] for name in (fast.backend, 'numpy')}}
+
+
+def psnr_db(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
+    return float(10 * np.log10(255.0 ** 2 / np.mean((a.astype(float) - b)[where] ** 2)))
+
+
+def real_pair() -> dict[str, float]:
+    """The right image drawn from the left one, against the photograph."""
+    left, photograph, disparity = stereo_motorcycle()
+    disparity = np.where(np.isfinite(disparity), disparity, np.nan).astype(np.float32)
+    renderer = StereoRenderer(left.shape[1], left.shape[0])
+    right, holes = renderer.right_from_left(left, disparity)
+    everywhere = np.ones_like(holes)
+    naive = backward(left, np.nan_to_num(disparity))
+    return {'psnr_outside_holes_db': psnr_db(right, photograph, ~holes),
+            'psnr_everywhere_db': psnr_db(right, photograph, everywhere),
+            'hole_share': float(holes.mean()),
+            'cv2_remap_outside_holes_db': psnr_db(naive, photograph, ~holes),
+            'unchanged_left_outside_holes_db': psnr_db(left, photograph, ~holes)}
+
+
+def main() -> None:
+    results = {name: measure(*size) for name, size in SIZES.items()}
+    for name, result in results.items():
+        print(f'{name}:')
+        for way, ms in result['ms'].items():
+            print(f'    {way:18s} {ms:7.2f} ms')
+        for way, ratio in result['ratio_sorting'].items():
+            print(f'    {way}: {ratio:.1f} x faster than sorting')
+    pair = real_pair()
+    print('real pair:', ', '.join(f'{key} {value:.2f}' for key, value in pair.items()))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({'targets_ms': TARGETS_MS, **results, 'real_pair': pair},
+                                  indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
