@@ -32,8 +32,7 @@ class PointCloudError(ValueError):
 class CloudBuilder:
     """Fills organised clouds for one camera; the ray tables are made once.
 
-    Whole planes and one cv2.merge are an order of magnitude faster than anything that strides
-    through points, because every pass is contiguous.
+    Whole planes and one cv2.merge: many times faster than anything that strides through points.
 
     Parameters
     ----------
@@ -172,45 +171,48 @@ def voxel_downsample(cloud: np.ndarray, voxel_size: float) -> np.ndarray:
     points = valid_points(cloud)
     if not len(points):
         return points
-    keys = _voxel_keys(points[:, :3], voxel_size)
-    order = np.argsort(keys)
-    points, keys = points[order], keys[order]
+    # columns: NumPy reduces and sorts contiguous arrays an order of magnitude faster
+    x, y, z, packed = np.ascontiguousarray(points.T)
+    keys = _voxel_keys((x, y, z), voxel_size)
+    order = np.argsort(keys, kind='stable')     # fast on runs, and neighbours share a cube
+    keys = keys[order]
     starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
     counts = np.diff(starts, append=len(keys))
     means = np.empty((len(starts), 4), np.float32)
-    for axis in range(3):
+    for axis, values in enumerate((x, y, z)):
         # double: float32 sums of thousands of points lose the millimetre
-        means[:, axis] = np.add.reduceat(points[:, axis].astype(np.float64), starts) / counts
-    colours = np.add.reduceat(unpack_rgb(points[:, 3]), starts, axis=0, dtype=np.uint32)
+        means[:, axis] = np.add.reduceat(values[order].astype(np.float64), starts) / counts
+    colours = np.add.reduceat(unpack_rgb(packed[order]), starts, axis=0, dtype=np.uint32)
     means[:, 3] = pack_rgb(np.rint(colours / counts[:, None]).astype(np.uint8))
     return means
 
 
-def _voxel_keys(xyz: np.ndarray, voxel_size: float) -> np.ndarray:
+def _voxel_keys(xyz: tuple[np.ndarray, ...], voxel_size: float) -> np.ndarray:
     """One integer per point (N,), equal for points in the same cube."""
-    low, high = xyz.min(axis=0), xyz.max(axis=0)
-    first = np.floor(low.astype(np.float64) / voxel_size)
-    counts = np.floor(high.astype(np.float64) / voxel_size) - first + 1.0
-    if counts.prod() >= 2.0 ** 62:
-        raise PointCloudError(
-            f'voxel size is {voxel_size:g} m and the cloud reaches from {low} to {high} m: more '
-            'cubes than can be counted; use larger voxels or limit the depth')
-    cells = (np.floor(xyz.astype(np.float64) / voxel_size) - first).astype(np.int64)
-    _, ny, nz = counts.astype(np.int64)
-    return (cells[:, 0] * ny + cells[:, 1]) * nz + cells[:, 2]
+    keys = np.zeros(len(xyz[0]), np.int64)
+    total = 1.0
+    for values in xyz:
+        cell = values.astype(np.float64)        # float32 puts points into the wrong cube
+        cell /= voxel_size
+        np.floor(cell, out=cell)
+        cell -= cell.min()
+        count = cell.max() + 1.0
+        total *= count
+        if total >= 2.0 ** 62:
+            raise PointCloudError(f'voxel size is {voxel_size:g} m: more cubes than can be '
+                                  'counted; use larger voxels or limit the depth')
+        keys *= int(count)
+        keys += cell.astype(np.int64)
+    return keys
 
 
 def write_ply(path: str | Path, cloud: np.ndarray) -> None:
     """Write the valid points of a cloud (..., 4) as a binary PLY file with colours."""
     points = valid_points(cloud)
     rows = np.empty(len(points), PLY_POINT)
-    for axis, name in enumerate('xyz'):
-        rows[name] = points[:, axis]
-    for channel, plane in zip(('red', 'green', 'blue'), unpack_rgb(points[:, 3]).T):
-        rows[channel] = plane
-    with open(path, 'wb') as file:
-        file.write(PLY_HEADER.format(count=len(rows)).encode('ascii'))
-        file.write(rows.tobytes())
+    for name, column in zip(PLY_POINT.names, (*points[:, :3].T, *unpack_rgb(points[:, 3]).T)):
+        rows[name] = column
+    Path(path).write_bytes(PLY_HEADER.format(count=len(rows)).encode('ascii') + rows.tobytes())
 
 
 def orbit_pose(cloud: np.ndarray, yaw_deg: float = 24.0, pitch_deg: float = -14.0,
