@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+import pickle
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +18,26 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint of this project, or holds another model's weights."""
 
 
-def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Read the (averaged) weights and the training config of a checkpoint.
+class Checkpoint(NamedTuple):
+    """What a training run leaves.
 
-    Returns
-    -------
+    Attributes
+    ----------
     weights : dict of Tensor
-        State dict of the network, on the CPU.
+        State dict of the network, averaged where the run averages; on the CPU.
     config : dict
         The training config as plain values.
+    sources : list of str
+        Entries of splits.yaml that were trained on.
+    """
+
+    weights: dict[str, Tensor]
+    config: dict
+    sources: list[str]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of ``training.train``.
 
     Raises
     ------
@@ -37,14 +49,15 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f'cannot read {path}: {error}') from error
-    if not isinstance(content, dict) or not {'state_dict', 'hyper_parameters'} <= content.keys():
+    needed = {'state_dict', 'hyper_parameters', 'sources'}
+    if not isinstance(content, dict) or not needed <= content.keys():
         raise CheckpointError(f'{path} is no checkpoint written by training.train')
     weights = {
         name.removeprefix(_PREFIX): value
         for name, value in content['state_dict'].items()
         if name.startswith(_PREFIX)
     }
-    return weights, content['hyper_parameters']
+    return Checkpoint(weights, content['hyper_parameters'], content['sources'])
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:
@@ -53,19 +66,19 @@ def load_into(network: nn.Module, path: str | Path) -> None:
     Raises
     ------
     CheckpointError
-        As :func:`load_weights`; also where names or shapes differ.
+        As :func:`read_checkpoint`; also where names or shapes differ.
     """
-    weights, config = load_weights(path)
+    checkpoint = read_checkpoint(path)
     try:
-        network.load_state_dict(weights, strict=True)
+        network.load_state_dict(checkpoint.weights, strict=True)
     except RuntimeError as error:
-        message = f"{path} holds a {config.get('model')}, another model: {error}"
-        raise CheckpointError(message) from error
+        model = checkpoint.config.get('model')
+        raise CheckpointError(f'{path} holds a {model}, another model: {error}') from error
 
 
-def load_model(path: str | Path) -> tuple[nn.Module, dict]:
-    """Build the network that a checkpoint names, in eval mode, with its weights; and its config."""
-    _, config = load_weights(path)
-    network = build_model(config['model'])
+def load_model(path: str | Path) -> tuple[nn.Module, Checkpoint]:
+    """Build the network that a checkpoint names, in eval mode, with its weights."""
+    checkpoint = read_checkpoint(path)
+    network = build_model(checkpoint.config['model'])
     load_into(network, path)
-    return network.eval(), config
+    return network.eval(), checkpoint

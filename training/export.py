@@ -7,28 +7,28 @@ and NAME.yaml (the training config). The ONNX file is compared with torch before
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import os
+from pathlib import Path
 import tempfile
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import version_converter
 import safetensors.torch
 import torch
-import yaml
-from onnx import version_converter
 from torch import nn
 from torch.export import Dim
+import yaml
 
 from depth_perception.estimator import DepthEstimator
 from depth_perception.geometry import Intrinsics
 from depth_perception.inference import load
 from depth_perception.model_spec import ModelSpec, write_spec
-from training.checkpoint import load_model
-from training.config import Config, load_config
+from training.arguments import parse
+from training.checkpoint import CheckpointError, load_model
+from training.config import Config
 from training.contract import CANONICAL_FOCAL_PX, CANONICAL_WIDTH_PX, MEAN, STD
 from training.models.realtime_unet import SIZE_MULTIPLE
 
@@ -112,7 +112,7 @@ def compare(network: nn.Module, path: Path, seed: int = 0) -> float:
         worst = max(worst, float(np.abs(found - expected).max()))
     engine.close()
     if not worst < TOLERANCE:
-        raise ExportError(f'{path} differs from torch by {worst:.2g}; at most {TOLERANCE} is allowed')
+        raise ExportError(f'{path} differs from torch by {worst:.2g}; the limit is {TOLERANCE}')
     return worst
 
 
@@ -128,7 +128,8 @@ def run_once(path: Path) -> None:
     picture = np.full((480, 640, 3), 127, np.uint8)
     depth = DepthEstimator(engine)(picture, Intrinsics.from_hfov(640, 480, 63)).depth
     if not np.isfinite(depth).all():
-        raise ExportError(f'{path} gives {np.isnan(depth).sum()} undefined pixels of a grey picture')
+        undefined = int(np.isnan(depth).sum())
+        raise ExportError(f'{path} gives {undefined} undefined pixels for a grey picture')
     engine.close()
 
 
@@ -146,30 +147,25 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         draft = Path(scratch) / path.name
         export_onnx(network, draft)
-        write_spec(draft, contract(config, trained['sources']))
+        write_spec(draft, contract(config, ', '.join(trained.sources)))
         worst = compare(network, draft)
         run_once(draft)
         os.replace(draft, path)
     safetensors.torch.save_file(network.state_dict(), path.with_suffix('.safetensors'))
-    path.with_suffix('.yaml').write_text(yaml.safe_dump(trained, sort_keys=False))
+    path.with_suffix('.yaml').write_text(yaml.safe_dump(trained.config, sort_keys=False))
     log.info('%s: differs from torch by at most %.1e', path, worst)
     return path
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Export as the command line says."""
     parser = argparse.ArgumentParser(prog='python -m training.export', description=__doc__)
-    parser.add_argument('config', help='YAML file of training/configs')
-    parser.add_argument('overrides', nargs='*', metavar='key=value')
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
-    own = dict(x.split('=', 1) for x in arguments.overrides if x.startswith(('checkpoint=', 'folder=')))
-    others = [x for x in arguments.overrides if x.partition('=')[0] not in own]
+    config, own = parse(parser, argv, ('checkpoint', 'folder'))
+    last = Path(config.output) / f'phase{len(config.phases) - 1}.ckpt'
     try:
-        config = load_config(arguments.config, others)
-        last = Path(config.output) / f'phase{len(config.phases) - 1}.ckpt'
-        checkpoint = Path(own.get('checkpoint', last))
-        export(config, checkpoint, Path(own.get('folder', 'depth_perception/models')))
-    except ValueError as error:
+        export(config, Path(own.get('checkpoint', last)),
+               Path(own.get('folder', 'depth_perception/models')))
+    except (ExportError, CheckpointError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

@@ -6,25 +6,26 @@ Each phase of the config is one fit at one image size; the next starts from its 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 import dataclasses
+from datetime import timedelta
 import logging
 import math
-import time
-from collections import defaultdict
-from datetime import timedelta
 from pathlib import Path
+import time
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from training.checkpoint import load_into
-from training.config import Config, ConfigError, Phase, Trainer, load_config
+from training.arguments import parse
+from training.checkpoint import CheckpointError, load_into
+from training.config import Config, ConfigError, Phase, Trainer
 from training.contract import canonical_scale, normalise
-from training.data import DataConfig, build
+from training.data import DataConfig, DataError, SplitError, build
 from training.losses.realtime_unet import RealtimeUNetLoss
 from training.models import build_model
 
@@ -53,13 +54,16 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
 class DepthTask(L.LightningModule):
     """One phase of training: loss, optimiser, learning rate, validation by source."""
 
-    def __init__(self, network: nn.Module, config: Config, phase: Phase) -> None:
+    def __init__(
+        self, network: nn.Module, config: Config, phase: Phase, sources: list[str]
+    ) -> None:
         super().__init__()
         self.network = network
         self.phase = phase
         self.settings: Trainer = config.trainer
         self.loss = RealtimeUNetLoss(**dataclasses.asdict(config.loss))
         self.save_hyperparameters(dataclasses.asdict(config))
+        self._sources = sources
         self._elapsed_s = 0.0  # before the last resume
         self._started_s = time.monotonic()
         self._errors: dict[str, list[Tensor]] = defaultdict(list)
@@ -70,18 +74,25 @@ class DepthTask(L.LightningModule):
         return self.network(x).float()
 
     def training_step(self, batch: dict, index: int) -> Tensor:
+        """Loss of one batch of the data set's items."""
         image, depth = _prepare(batch)
-        loss = self.loss(self(image), depth, image)
+        log_depth = self(image)
+        # SSIM subtracts nearly equal numbers, which half precision turns into noise, then NaN.
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.loss(log_depth, depth, image)
         self.log('loss', loss, prog_bar=True)
         return loss
 
     def on_train_start(self) -> None:
+        """Start the clock: loading data does not count."""
         self._started_s = time.monotonic()
 
     def on_train_epoch_start(self) -> None:
+        """Let the data set draw the next epoch."""
         self.trainer.train_dataloader.dataset.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: dict, index: int) -> int | None:
+        """Set the learning rate, or stop where the phase is over."""
         progress = self.progress()
         if progress >= 1:
             self.trainer.should_stop = True
@@ -101,25 +112,31 @@ class DepthTask(L.LightningModule):
         return self._elapsed_s + time.monotonic() - self._started_s
 
     def validation_step(self, batch: dict, index: int) -> None:
+        """Collect the relative error of each image, unaligned."""
         image, depth = _prepare(batch)
         relative = (self(image).exp() / depth - 1).abs()
         for source, error in zip(batch['source'], relative, strict=True):
             self._errors[source].append(error[torch.isfinite(error)].mean())
 
     def on_validation_epoch_end(self) -> None:
+        """Log the mean over images for each source, and the mean over sources."""
         means = {name: torch.stack(errors).nanmean() for name, errors in self._errors.items()}
         self._errors.clear()
         self.log_dict({f'abs_rel/{name}': value for name, value in means.items()})
         self.log('abs_rel', torch.stack(list(means.values())).mean(), prog_bar=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; the learning rate is set batch by batch."""
         groups = parameter_groups(self.network, self.settings.weight_decay)
         return torch.optim.AdamW(groups, lr=self.phase.learning_rate)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Add what a resumed run and an export need beside the weights."""
         checkpoint['elapsed_s'] = self._total_s()
+        checkpoint['sources'] = self._sources
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Take over the time that was spent before."""
         self._elapsed_s = checkpoint['elapsed_s']
 
 
@@ -155,32 +172,16 @@ def train(config: Config) -> Path:
         if finished.exists():
             load_into(network, finished)
         else:
-            _fit(DepthTask(network, config, phase), config, output / f'phase{index}', finished)
+            _fit(network, config, phase, finished)
     return finished
 
 
-def _fit(task: DepthTask, config: Config, folder: Path, finished: Path) -> None:
-    settings = config.trainer
-    every = timedelta(minutes=settings.checkpoint_minutes)
-    checkpoints = ModelCheckpoint(folder, filename='{step}', train_time_interval=every, save_last=True)
-    trainer = L.Trainer(
-        devices=settings.devices,
-        precision=settings.precision,
-        gradient_clip_val=settings.gradient_clip,
-        max_steps=task.phase.steps,
-        max_epochs=-1,
-        num_sanity_val_steps=0,
-        log_every_n_steps=20,
-        callbacks=[
-            EMAWeightAveraging(decay=settings.ema_decay),
-            checkpoints,
-            TQDMProgressBar(refresh_rate=20),
-        ],
-        logger=CSVLogger(folder, name='log', flush_logs_every_n_steps=20),
-        enable_model_summary=False,
-    )
+def _fit(network: nn.Module, config: Config, phase: Phase, finished: Path) -> None:
+    folder = finished.with_suffix('')
+    train_loader, val_loader = loaders(config, phase)
+    task = DepthTask(network, config, phase, train_loader.dataset.views.names)
+    trainer = _trainer(config.trainer, phase, folder)
     last = folder / 'last.ckpt'
-    train_loader, val_loader = loaders(config, task.phase)
     trainer.fit(
         task, train_loader, val_loader, weights_only=True,
         ckpt_path=last if config.resume and last.exists() else None,
@@ -188,6 +189,26 @@ def _fit(task: DepthTask, config: Config, folder: Path, finished: Path) -> None:
     trainer.validate(task, val_loader, verbose=False)
     trainer.save_checkpoint(finished)
     log.info('%s: abs_rel %.3f', finished, trainer.callback_metrics['abs_rel'])
+
+
+def _trainer(settings: Trainer, phase: Phase, folder: Path) -> L.Trainer:
+    every = timedelta(minutes=settings.checkpoint_minutes)
+    return L.Trainer(
+        devices=settings.devices,
+        precision=settings.precision,
+        gradient_clip_val=settings.gradient_clip,
+        max_steps=phase.steps,
+        max_epochs=-1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=20,
+        callbacks=[
+            EMAWeightAveraging(decay=settings.ema_decay),
+            ModelCheckpoint(folder, filename='last', train_time_interval=every),
+            TQDMProgressBar(refresh_rate=20),
+        ],
+        logger=CSVLogger(folder.parent, name=f'{folder.name}_log'),
+        enable_model_summary=False,
+    )
 
 
 def loaders(config: Config, phase: Phase) -> tuple[DataLoader, DataLoader]:
@@ -219,14 +240,12 @@ def _thinned(data: Dataset, count: int) -> Dataset:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Train as the command line says."""
     parser = argparse.ArgumentParser(prog='python -m training.train', description=__doc__)
-    parser.add_argument('config', help='YAML file of training/configs')
-    parser.add_argument('overrides', nargs='*', metavar='key=value')
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
+    config, _ = parse(parser, argv)
     try:
-        train(load_config(arguments.config, arguments.overrides))
-    except ValueError as error:
+        train(config)
+    except (ConfigError, CheckpointError, DataError, SplitError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+import torch.nn.functional as F
 
 SSIM_WINDOW = 11
 SSIM_SIGMA_PX = 1.5
@@ -60,7 +60,8 @@ def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     mean = sums[:, :5] / sums[:, 5:].clamp(min=1e-6)
     mx, my, mxx, myy, mxy = mean.split(1, dim=1)
     c1, c2 = 0.01**2, 0.03**2
-    covariance, variances = mxy - mx * my, mxx - mx * mx + myy - my * my
+    covariance = mxy - mx * my
+    variances = (mxx - mx * mx).clamp(min=0) + (myy - my * my).clamp(min=0)
     return ((2 * mx * my + c1) * (2 * covariance + c2)) / (
         (mx * mx + my * my + c1) * (variances + c2)
     )
@@ -138,6 +139,7 @@ class RealtimeUNetLoss(nn.Module):
         self.log_near, self.log_far = math.log(near), math.log(far)
 
     def normalise(self, log_depth: Tensor) -> Tensor:
+        """Bring natural log metres to 0 (near) .. 1 (far)."""
         return (log_depth - self.log_near) / (self.log_far - self.log_near)
 
     def forward(self, log_depth: Tensor, depth: Tensor, image: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(WIDTHS[0], 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Map (B, 3, H, W) float to (B, 1, H, W); H and W multiples of 16."""
         check_size(image)
         maps = [self.stem(image)]
         for block in self.down:
