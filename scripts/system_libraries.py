@@ -122,8 +122,14 @@ def apt_install(packages: list[str], error: type[Exception], say: Callable[[str]
     command = [*prefix, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-qq', 'install', '-y',
                '--no-install-recommends', *packages]
     say(shlex.join(command))
-    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0:
+    if quietly(command):
         return
     refresh_lists(say)
-    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
+    if not quietly(command):
         raise error(f'apt-get could not install {" ".join(packages)}; {by_hand}')
+
+
+def quietly(command: list[str]) -> bool:
+    """Run a command without its progress; tell whether it worked. Errors are shown."""
+    return subprocess.run(command, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL).returncode == 0
