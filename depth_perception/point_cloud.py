@@ -1,4 +1,4 @@
-"""Depth and colour to an organised XYZRGB point cloud; filters, PLY files and pictures of it.
+"""Depth and colour to an organised XYZRGB cloud; filters, PLY files and pictures of it.
 
 A cloud is an (H, W, 4) float32 array: x, y, z in metres in the camera's optical frame and the
 colour packed as PCL and RViz expect it, the bytes B, G, R, 255 seen as one float32. A pixel

@@ -164,10 +164,10 @@ class StereoRenderer:
 
 def _fastest_warper() -> type:
     try:
-        from depth_perception.stereo_kernel import NumbaWarper
-    except ImportError:         # missing, or one that refuses this NumPy
+        import depth_perception.stereo_kernel as kernel
+    except ImportError:         # no Numba, or one that refuses this NumPy
         return NumpyWarper
-    return NumbaWarper
+    return kernel.NumbaWarper
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, half: bool = False,
