@@ -52,9 +52,8 @@ class Camera:
         qos = input_qos(process, queue_size + SPARE_INFOS)
         self._input = Input(node, CameraInfo, 'camera_info', self._store.add, qos)
         self._start = time.monotonic()
-        self._model: CameraModel | None = None
-        self._rectify = ''
         self._view: View | None = None
+        self._key: tuple = ()
         self._state: Finding | None = None
 
     def close(self) -> None:
@@ -85,8 +84,7 @@ class Camera:
         """
         try:
             match = self._store.match(header)
-            camera = checked_camera(match.info, width, height)
-            view = self._of(camera, rectify)
+            view = self._of(match.info, width, height, rectify)
         except CameraInfoError as error:
             if fallback_hfov_deg <= 0.0 or error.reason not in UNCALIBRATED:
                 self._state = None
@@ -108,12 +106,21 @@ class Camera:
         early = time.monotonic() - self._start < SILENCE_S
         return CameraInfoError(error.reason, text, early=early)
 
-    def _of(self, camera: CameraModel, rectify: str) -> View:
-        """Return the view of a camera, computed again only when the camera changed."""
-        if self._view is None or (camera, rectify) != (self._model, self._rectify):
-            self._view = _new_view(camera, rectify)
-            self._model, self._rectify = camera, rectify
+    def _of(self, info: CameraInfo, width: int, height: int, rectify: str) -> View:
+        """Return the view of a camera, computed again only when something changed."""
+        key = (width, height, rectify, _content(info))
+        if self._view is None or key != self._key:
+            self._view = _new_view(checked_camera(info, width, height), rectify)
+            self._key = key
         return self._view
+
+
+def _content(info: CameraInfo) -> tuple:
+    """All of an info but its header, quick to compare: it is the same thirty times a second."""
+    roi = info.roi
+    return (info.width, info.height, info.distortion_model, info.d.tobytes(), info.k.tobytes(),
+            info.r.tobytes(), info.p.tobytes(), info.binning_x, info.binning_y,
+            roi.x_offset, roi.y_offset, roi.width, roi.height)
 
 
 def _new_view(camera: CameraModel, rectify: str) -> View:
