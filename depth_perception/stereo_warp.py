@@ -22,7 +22,7 @@ import numpy as np
 UNIT = 32               # the step of cv2.remap's own tables, so that it interpolates exactly
 BITS = 5
 HALF = UNIT // 2
-BLOCK_PIXELS = 24_000     # arrays this small stay in the cache, and malloc keeps their pages
+BLOCK_PIXELS = 40_000   # arrays this small stay in the cache
 
 
 class NumpyWarper:
@@ -34,7 +34,7 @@ class NumpyWarper:
         self._width = width
         self._at = np.arange(width, dtype=np.float32) * UNIT
         # float32 counts a block's pixels exactly
-        self._row_start = np.arange(height, dtype=np.float32)[:, None] * width
+        self._row_start = np.arange(height, dtype=np.float32)[:, None] * (width + 1)
         self._map = np.empty((height, width, 2), np.int16)
         self._map[..., 1] = np.arange(height)[:, None]
         self._fraction = np.empty((height, width), np.uint16)
@@ -59,30 +59,40 @@ class NumpyWarper:
     def _warp_rows(self, shift: np.ndarray, holes: np.ndarray, start: int) -> None:
         """Where each target of these rows looks up the image, into the maps of cv2.remap."""
         rows = slice(start, start + len(shift))
-        near = shift.astype(np.float32)
-        _snap_ramps(near)
-        source = self._draw_sources(near)
-        np.equal(source, UNIT * self._width, out=holes)
-        # reversed in memory, too: accumulating along a negative stride is several times slower
-        behind = cv2.flip(source, 1)
-        np.minimum(behind, UNIT * (self._width - 1), out=behind)
-        np.minimum.accumulate(behind, axis=1, out=behind)
-        np.copyto(source, cv2.flip(behind, 1), where=holes)
-        np.right_shift(source, BITS, out=self._map[rows, :, 0], casting='unsafe')
-        np.bitwise_and(source, UNIT - 1, out=self._fraction[rows], casting='unsafe')
+        source = self._draw_sources(shift.astype(np.float32))
+        self._fill_holes(source, holes)
+        np.right_shift(source[:, :-1], BITS, out=self._map[rows, :, 0], casting='unsafe')
+        np.bitwise_and(source[:, :-1], UNIT - 1, out=self._fraction[rows], casting='unsafe')
+
+    def _fill_holes(self, source: np.ndarray, holes: np.ndarray) -> None:
+        """Give each hole the smallest source to its right, by whole runs of holes."""
+        width = self._width + 1
+        # the column beyond the last one ends every run: the border is filled with the last pixel
+        source[:, -1] = UNIT * (self._width - 1)
+        empty = source == UNIT * self._width
+        np.copyto(holes, empty[:, :-1])
+        flat, empty = source.reshape(-1), empty.reshape(-1)
+        bounds = np.flatnonzero(empty[1:] != empty[:-1]) + 1
+        if empty[0]:
+            bounds = np.concatenate(([0], bounds))
+        starts, ends = bounds[::2], bounds[1::2]
+        cuts = np.union1d(ends, np.arange(0, flat.size, width))
+        # rows further down are larger by this: seen from below, no row looks into the next
+        offset = cuts // width * np.int64(UNIT * width)
+        smallest = np.minimum.reduceat(flat, cuts) + offset
+        smallest = np.minimum.accumulate(smallest[::-1])[::-1] - offset
+        flat[empty] = np.repeat(smallest[np.searchsorted(cuts, ends)], ends - starts)
 
     def _draw_sources(self, near: np.ndarray) -> np.ndarray:
         """For each target the source position; UNIT * width where there is none.
 
         What holds inside a surface is computed for every source; edges are few, and put right
-        afterwards by their indices.
+        afterwards by their indices. The result has one column more than the picture.
         """
-        step = np.empty_like(near)
-        np.subtract(near[:, 1:], near[:, :-1], out=step[:, :-1])
-        step[:, -1] = np.inf
-        step = step.ravel()
-        ends = np.flatnonzero(np.abs(step) > UNIT)          # sources with an edge to their right
-        begins = np.concatenate(([0], ends[:-1] + 1))       # and to their left
+        step, ends = _steps(near)
+        if _snap_ramps(near.reshape(-1), step, ends):
+            step, ends = _steps(near)
+        begins = np.concatenate(([0], ends[:-1] + 1))       # sources with an edge to their left
         here = self._at - near
         length = np.float32(UNIT) - step
         length[ends] = HALF
@@ -93,10 +103,10 @@ class NumpyWarper:
         position = self._positions(offset, length, ends, begins)
         length[_mixed(step, ends)] = -np.inf
         # one element more: where the sources go that leave the picture
-        flat = np.full(near.size + 1, UNIT * self._width, np.int32)
+        flat = np.full(len(near) * (self._width + 1) + 1, UNIT * self._width, np.int32)
         self._write_first(flat, first, offset < length, position)
         self._write_rest(flat, first, offset, length)
-        return flat[:-1].reshape(near.shape)
+        return flat[:-1].reshape(len(near), -1)
 
     def _positions(self, offset: np.ndarray, length: np.ndarray, ends: np.ndarray,
                    begins: np.ndarray) -> np.ndarray:
@@ -114,7 +124,7 @@ class NumpyWarper:
         index = (first.reshape(-1, self._width)
                  + self._row_start[:len(first) // self._width]).ravel()
         # repeated indices: NumPy keeps the last, which is the nearest
-        flat[np.where(drawn, index, np.float32(first.size)).astype(np.int64)] = position
+        flat[np.where(drawn, index, np.float32(flat.size - 1)).astype(np.int64)] = position
 
     def _write_rest(self, flat: np.ndarray, first: np.ndarray, offset: np.ndarray,
                     length: np.ndarray) -> None:
@@ -127,7 +137,7 @@ class NumpyWarper:
             drawn = (here < length) & (target >= 0) & (target < self._width)
             part = np.maximum(np.floor(here * np.float32(UNIT) / length), 0)
             position = (columns * UNIT + part.astype(np.int32))[drawn]
-            index = rows[drawn] * self._width + target[drawn].astype(np.int64)
+            index = rows[drawn] * (self._width + 1) + target[drawn].astype(np.int64)
             current = flat[index]
             nearer = (position > current) | (current == UNIT * self._width)
             flat[index[nearer]] = position[nearer]
@@ -161,25 +171,31 @@ def _fill_invalid(shift: np.ndarray, valid: np.ndarray) -> None:
     shift[rows] = np.where(known, values, farther)
 
 
-def _snap_ramps(near: np.ndarray) -> None:
+def _steps(near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Differences to the pixel to the right (flat), and the indices of those that are edges."""
+    step = np.empty_like(near)
+    np.subtract(near[:, 1:], near[:, :-1], out=step[:, :-1])
+    step[:, -1] = np.inf
+    step = step.reshape(-1)
+    return step, np.flatnonzero(np.abs(step) > UNIT)
+
+
+def _snap_ramps(near: np.ndarray, step: np.ndarray, ends: np.ndarray) -> bool:
     """Pixels on a steep way from one surface to another go to the closer of the two."""
-    step = np.diff(near, axis=1)
-    up, down = step > UNIT, step < -UNIT
-    on_ramp = np.zeros(near.shape, np.bool_)
-    on_ramp[:, 1:-1] = (up[:, 1:] & up[:, :-1]) | (down[:, 1:] & down[:, :-1])
-    ramp = np.flatnonzero(on_ramp)
+    before, after = step[ends[:-1]], step[ends[1:]]
+    same_way = ((before > 0) == (after > 0)) & np.isfinite(before) & np.isfinite(after)
+    ramp = ends[1:][same_way & (np.diff(ends) == 1)]
     if not len(ramp):
-        return
+        return False
     # a row's first and last pixel are on no ramp: neighbours in this list are in the same row
     breaks = np.flatnonzero(np.diff(ramp) > 1)
-    starts = np.concatenate(([0], breaks + 1))
-    ends = np.concatenate((breaks, [len(ramp) - 1]))
-    flat = near.reshape(-1)
-    left, right = (np.repeat(flat[side], ends - starts + 1)
-                   for side in (ramp[starts] - 1, ramp[ends] + 1))
-    to_left, to_right = np.abs(flat[ramp] - left), np.abs(flat[ramp] - right)
-    flat[ramp] = np.where(to_left < to_right, left,
+    first = ramp[np.concatenate(([0], breaks + 1))]
+    last = ramp[np.concatenate((breaks, [len(ramp) - 1]))]
+    left, right = (np.repeat(near[side], last - first + 1) for side in (first - 1, last + 1))
+    to_left, to_right = np.abs(near[ramp] - left), np.abs(near[ramp] - right)
+    near[ramp] = np.where(to_left < to_right, left,
                           np.where(to_left > to_right, right, np.minimum(left, right)))
+    return True
 
 
 def _mixed(step: np.ndarray, ends: np.ndarray) -> np.ndarray:
