@@ -24,8 +24,10 @@ def graph_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
     env = dict(environ)
     if 'FASTDDS_DEFAULT_PROFILES_FILE' not in env:
         env.setdefault('FASTDDS_BUILTIN_TRANSPORTS', TRANSPORT)
-    env.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')  # Iron and newer
-    env.setdefault('ROS_LOCALHOST_ONLY', '1')  # Humble
+    # Not ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, its successor: rmw_fastrtps then builds its own
+    # transports and ignores FASTDDS_BUILTIN_TRANSPORTS, and the frames are lost after all.
+    if 'ROS_AUTOMATIC_DISCOVERY_RANGE' not in env:
+        env.setdefault('ROS_LOCALHOST_ONLY', '1')
     # One line a message: what the user reads when a node of the demo fails.
     env.setdefault('RCUTILS_CONSOLE_OUTPUT_FORMAT', '[{severity}] [{name}]: {message}')
     return env
