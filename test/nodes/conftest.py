@@ -428,8 +428,8 @@ def graph(domain_ids, tmp_path_factory, request) -> Iterator[Graph]:
     domain_id = domain_ids()
     settings = {
         'ROS_DOMAIN_ID': str(domain_id),
-        # Not LOCALHOST: with it rmw_fastrtps ignores FASTDDS_BUILTIN_TRANSPORTS.
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET',
+        # Not ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST: with it rmw_fastrtps ignores the transport.
+        'ROS_LOCALHOST_ONLY': '1',
         # Without it a frame does not fit the sender's shared memory, and best effort loses it.
         'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT?sockets_size=8MB',
         'ROS_LOG_DIR': str(folder),
