@@ -54,13 +54,16 @@ class StereoOutput:
         self._writers = {publisher: ImageWriter('rgb8') for publisher in self.publishers}
         self._disparity_writer = ImageWriter('32FC1')
         self._left_info_writer, self._right_info_writer = InfoWriter(), InfoWriter()
-        self._renderer: StereoRenderer | None = None
+        # The first renderer compiles or loads the warp, which takes seconds: now, at configure,
+        # and not when somebody opens a viewer and the depth of a moving robot would stand still.
+        self._renderer = StereoRenderer(2, 1)
         self._shift = np.empty((0, 0), np.float32)
 
     def messages(self, frame: DepthFrame, config: StereoParameters) -> Iterator[Ready]:
         """Make the messages that have subscribers."""
-        left = frame.image if frame.channel_order == 'rgb' else frame.image[..., ::-1]
-        left = np.ascontiguousarray(left)
+        left = np.ascontiguousarray(frame.image)
+        if frame.channel_order != 'rgb':
+            left = cv2.cvtColor(left, cv2.COLOR_BGR2RGB)
         yield from self._infos(frame, config)
         if wanted(self._disparity):
             yield self._disparity, self._disparity_message(frame, config.stereo_baseline)
