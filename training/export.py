@@ -45,19 +45,22 @@ class ExportError(ValueError):
 
 
 def export_onnx(network: nn.Module, path: Path) -> None:
-    """Write `network` (eval mode) as ONNX: 'image' (1, 3, h, w) to 'depth' (1, 1, h, w).
+    """Write `network` as ONNX: 'image' (1, 3, h, w) to 'depth' (1, 1, h, w).
 
     Height and width are free multiples of 16; batch norm is folded into the convolutions.
 
     Raises
     ------
     ExportError
-        Batch norm remained in the graph.
+        `network` is in training mode.
     """
+    if network.training:
+        raise ExportError('the network is in training mode; call its eval() before the export')
     example = torch.zeros(1, 3, HEIGHT, WIDTH)
     sides = {2: SIZE_MULTIPLE * Dim('h', min=2), 3: SIZE_MULTIPLE * Dim('w', min=2)}
-    # The exporter reports torchvision missing, which no network here uses.
-    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    # They report each pass, and torchvision missing, which no network here uses.
+    for name in ('torch.onnx', 'onnx_ir', 'onnxscript'):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # about torch's own use of its tree library
         program = torch.onnx.export(
@@ -69,8 +72,6 @@ def export_onnx(network: nn.Module, path: Path) -> None:
         dims = value.type.tensor_type.shape.dim
         dims[1].dim_value = side
         dims[2].dim_param, dims[3].dim_param = 'height', 'width'
-    if any(node.op_type == 'BatchNormalization' for node in model.graph.node):
-        raise ExportError('batch norm remained in the ONNX graph; is the network in eval mode?')
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
 
