@@ -24,6 +24,7 @@ SCALE = {'dining_room': 0.32}
 # angles at which nothing stands right before the lens.
 YAWS_DEG = ((0.0,), (28.0, -28.0, 14.0, -14.0))
 CLEAR_M = 0.4
+MAX_DEPTH_M = 30.0  # what lies farther is the ground outside a window
 SAMPLES, PATH_DEPTH = 24, 6
 RADIUS = 5  # of the denoiser, px
 GREY_LEVEL = 0.2
@@ -157,6 +158,7 @@ def render_view(archive: Path, scene: str, view: int, height: int, width: int) -
             # One sample a pixel: more would blend the depths of two surfaces at an edge.
             distance = _render(mi, loaded, sensor, 1, type='aov', aovs='d:depth')[..., -1]
             depth = z_from_distance(distance * SCALE.get(scene, 1.0), intrinsics)
+            depth[depth > MAX_DEPTH_M] = np.nan
             if np.nanquantile(depth, 0.01) > CLEAR_M:
                 break
         light = _render(mi, loaded, sensor, SAMPLES, type='path', max_depth=PATH_DEPTH)[..., :3]
