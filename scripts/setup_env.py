@@ -126,9 +126,10 @@ def python_candidates(profile: Profile) -> list[str]:
 
 
 def make_venv(python: str, folder: Path, with_ros: bool) -> None:
-    """Create the virtual environment, unless it is there and works."""
-    inner = str(folder / 'bin' / 'python')
-    if can_run(inner, 'import pip'):
+    """Create the virtual environment, unless it is there, works and sees ROS if it should."""
+    config = folder / 'pyvenv.cfg'
+    sees_system = config.exists() and 'system-site-packages = true' in config.read_text()
+    if sees_system == with_ros and can_run(str(folder / 'bin' / 'python'), 'import pip'):
         return
     if not can_run(python, 'import venv, ensurepip'):
         package = version_of(python) + '-venv'
