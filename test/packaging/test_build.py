@@ -96,8 +96,8 @@ def test_package_xml_names_every_ros_package_that_the_code_imports():
            if re.fullmatch(r'rclpy|cv_bridge|launch\w*|sensor_msgs_py|\w+_(msgs|srvs|interfaces)|'
                            r'ament_index_python', name)}
     declared = {item.text for item in package_xml().iter('exec_depend')}
-    # builtin_interfaces comes with every message package, ament_index_python with launch_ros.
-    assert ros - {'builtin_interfaces', 'ament_index_python'} <= declared
+    # builtin_interfaces comes with every message package.
+    assert ros - {'builtin_interfaces'} <= declared
 
 
 def test_setup_py_and_package_xml_say_the_same(shell):
