@@ -184,7 +184,7 @@ class CameraModel:
     Raises
     ------
     GeometryError
-        If k, r or p has the wrong length.
+        If k, r or p has the wrong length, or any value is NaN or infinite.
     """
 
     width: int
@@ -201,6 +201,10 @@ class CameraModel:
             if count not in allowed:
                 raise GeometryError(
                     f'camera matrix {name.upper()} has {count} values; it must have {allowed[-1]}')
+        for name in ('k', 'd', 'r', 'p'):
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise GeometryError(f'{name.upper()} of the camera holds NaN or infinity; '
+                                    'calibrate the camera again')
 
     @property
     def is_distorted(self) -> bool:

@@ -47,6 +47,15 @@ class Frame:
     depth: np.ndarray | None = None
 
 
+def decoded(data: bytes | bytearray | memoryview) -> np.ndarray | None:
+    """Return the (H, W, 3) uint8 BGR picture in a jpeg, png, …; None where there is none."""
+    pixels = np.frombuffer(data, np.uint8)
+    try:
+        return cv2.imdecode(pixels, cv2.IMREAD_COLOR) if pixels.size else None
+    except cv2.error:  # a damaged header that promises more than 2^30 pixels, for instance
+        return None
+
+
 class FrameSource(Iterator[Frame]):
     """An iterator of frames; its end is StopIteration.
 
@@ -108,11 +117,11 @@ class ImageFiles(FrameSource):
 
     def _read(self, path: Path) -> np.ndarray | None:
         try:
-            data = np.frombuffer(path.read_bytes(), np.uint8)
+            data = path.read_bytes()
         except OSError as error:
             self.skipped[str(path)] = error.strerror or str(error)
             return None
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        image = decoded(data)
         if image is None:
             self.skipped[str(path)] = 'not a picture, or damaged'
             return None

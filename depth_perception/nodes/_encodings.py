@@ -71,7 +71,8 @@ def to_array(msg: Image) -> tuple[np.ndarray, Encoding]:
             f'image encoding {msg.encoding!r} is not one of {", ".join(ENCODINGS)}: '
             'set the driver to one of these'
         )
-    _check_layout(msg, encoding)
+    check_size(msg)
+    _check_row(msg, encoding)
     dtype = np.dtype(encoding.dtype).newbyteorder('>' if msg.is_bigendian else '<')
     shape, strides = (msg.height, msg.width), (msg.step, dtype.itemsize * encoding.channels)
     if encoding.channels > 1:
@@ -79,22 +80,26 @@ def to_array(msg: Image) -> tuple[np.ndarray, Encoding]:
     return np.ndarray(shape, dtype, msg.data, strides=strides), encoding
 
 
-def _check_layout(msg: Image, encoding: Encoding) -> None:
+def check_size(msg: Image) -> None:
+    """Raise MessageError for an image without pixels, or with less data than it says."""
     size = f'{msg.width}x{msg.height} {msg.encoding}'
     if msg.width == 0 or msg.height == 0:
         raise MessageError(
             f'the image is {size}; width and height must be positive: check the driver'
         )
-    row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
-    if msg.step < row:
-        raise MessageError(
-            f'step is {msg.step} for a {size} image; a row takes at least {row} bytes: '
-            'the driver fills step or encoding wrongly'
-        )
     if len(msg.data) < msg.step * msg.height:
         raise MessageError(
             f'the {size} image has {len(msg.data)} bytes; step * height = {msg.step} * '
             f'{msg.height} asks for {msg.step * msg.height}: the message was cut short'
+        )
+
+
+def _check_row(msg: Image, encoding: Encoding) -> None:
+    row = msg.width * encoding.channels * np.dtype(encoding.dtype).itemsize
+    if msg.step < row:
+        raise MessageError(
+            f'step is {msg.step} for a {msg.width}x{msg.height} {msg.encoding} image; a row takes '
+            f'at least {row} bytes: the driver fills step or encoding wrongly'
         )
 
 

@@ -7,14 +7,13 @@ import time
 from typing import Any, NamedTuple
 
 from rclpy.node import Node
-from rclpy.time import Time
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._encodings import MessageError
-from depth_perception.nodes._stamps import StampMonitor, stamp_ns
+from depth_perception.nodes._stamps import NS_PER_S, StampMonitor, stamp_ns
 from depth_perception.nodes._worker import Worker
 from depth_perception.point_cloud import PointCloudError
 from depth_perception.preprocessing import ImageError
@@ -106,7 +105,8 @@ class FrameLoop:
         step = self._monitor.step(stamp)
         if step.jumped_back:
             self._health.warn('stamp jumps back', 'stamps jumped back in time (a bag that starts '
-                              'anew, or simulated time set back); going on from there')
+                              'anew, simulated time set back, or two publishers on one topic); '
+                              'going on from there')
         if step.missing and self._every:
             self._health.warn('missing by stamp', 'frames are missing by their stamps; the '
                               'publisher or the network lost them', step.missing)
@@ -131,8 +131,8 @@ class FrameLoop:
         self._health.processed()
 
     def _age_s(self, header: Header) -> float:
-        age = self._node.get_clock().now() - Time.from_msg(header.stamp)
-        return age.nanoseconds * 1e-9
+        # by hand: rclpy's Time refuses a stamp before 1970, and a bad driver may well send one
+        return (self._node.get_clock().now().nanoseconds - stamp_ns(header)) / NS_PER_S
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.enabled = request.data

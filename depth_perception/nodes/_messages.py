@@ -23,9 +23,11 @@ from depth_perception.nodes._encodings import (
     COLOR_ENCODINGS,
     ENCODINGS,
     MessageError,
+    check_size,
     native,
     to_array,
 )
+from depth_perception.sources import decoded
 
 METRES_PER_UNIT = {'32FC1': 1.0, '16UC1': 1e-3, 'mono16': 1e-3}  # REP 118; some drivers say mono16
 
@@ -49,6 +51,7 @@ def to_rgb(msg: Image) -> ColorImage:
         As :func:`to_array`; a depth image; odd width in YUV 4:2:2.
     """
     if msg.encoding not in ENCODINGS:
+        check_size(msg)  # cv_bridge itself would end in a TypeError
         return ColorImage(_through_cv_bridge(msg), 'bgr')
     pixels, encoding = to_array(msg)
     if encoding.order in ('rgb', 'bgr'):
@@ -98,11 +101,10 @@ def compressed_to_rgb(msg: CompressedImage) -> ColorImage:
             f'compressed format {msg.format!r} is not a jpeg or png picture: set the image '
             'transport of the publisher to compressed (jpeg or png)'
         )
-    data = np.frombuffer(msg.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = decoded(msg.data)
     if image is None:
         raise MessageError(
-            f'{data.size} bytes of {msg.format!r} cannot be decoded: the picture is damaged'
+            f'{len(msg.data)} bytes of {msg.format!r} cannot be decoded: the picture is damaged'
         )
     # image_transport writes 'rgb8; jpeg compressed bgr8': the last word is the order of channels
     # that went into the codec, which takes what it gets for bgr.

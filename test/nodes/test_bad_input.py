@@ -128,6 +128,19 @@ def test_stamps_that_jump_back_are_counted_and_the_node_goes_on(graph, camera, n
     assert node.log.count('jumped back') == 1
 
 
+def test_a_stamp_before_1970_does_not_end_the_node(camera, depth):
+    camera.send_until([depth], PICTURE)
+    depth.clear()
+    camera.send(PICTURE, stamp=-4.75)
+    assert depth.wait(1)[0].header.stamp.sec == -5
+    camera.send_until([depth], PICTURE)
+
+
+def test_a_camera_info_of_nan_is_refused(camera, refused):
+    refused(lambda: camera.send(PICTURE, d=[float('nan')] * 5), 'rejected.camera_info values',
+            'D of the camera', 'calibrate')
+
+
 def test_a_resolution_change_in_mid_stream_gives_depth_of_the_new_size(camera, depth):
     camera.send_until([depth], PICTURE)
     large = np.full((2 * HEIGHT, 2 * WIDTH, 3), 200, np.uint8)

@@ -2,7 +2,9 @@
 
 import array
 from importlib.util import find_spec
+import struct
 import sys
+import zlib
 
 import cv2
 from hypothesis import given, settings
@@ -196,6 +198,13 @@ def test_an_encoding_outside_the_table_names_the_package_that_knows_it(monkeypat
         to_rgb(msg)
 
 
+def test_an_encoding_outside_the_table_is_refused_when_its_data_is_cut_short():
+    msg = message(RGB, 'rgb8', data=b'123')
+    msg.encoding = 'nv12'
+    with pytest.raises(MessageError, match='nv12 image has 3 bytes.*cut short'):
+        to_rgb(msg)
+
+
 @pytest.mark.parametrize(('convert', 'encoding', 'word'), [
     (to_rgb, '32FC1', 'depth encoding'),
     (to_depth, 'mono8', '32FC1'),
@@ -211,11 +220,18 @@ def test_yuv_of_odd_width_is_refused():
         to_rgb(message(np.zeros((2, 3, 2)), 'yuv422'))
 
 
+def png_header(width, height):
+    """Return a PNG whose header is whole, and nothing else."""
+    header = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n\0\0\0\r' + header + struct.pack('>I', zlib.crc32(header))
+
+
 @pytest.mark.parametrize(('text', 'data', 'word'), [
     ('16UC1; compressedDepth png', b'x', 'compressedDepth'),
     ('theora', b'x', 'theora'),
     ('jpeg', b'', '0 bytes'),
     ('png', b'\x89PNG damaged', 'damaged'),
+    ('png', png_header(100_000, 100_000), 'damaged'),  # more than OpenCV is ready to allocate
 ])
 def test_a_bad_compressed_image_is_refused(text, data, word):
     with pytest.raises(MessageError, match=word):
@@ -258,6 +274,7 @@ def test_binning_halves_the_image_and_keeps_the_rays():
     ({'k': [0.0] * 9}, ['focal lengths 0.0, 0.0', 'calibrate']),
     ({'k': [float('nan')] * 9}, ['nan', 'positive']),
     ({'width': 0}, ['0x480', 'positive']),
+    ({'d': [float('nan')] * 5}, ['D of the camera', 'NaN', 'calibrate']),
 ])
 def test_a_camera_info_without_a_camera_is_refused(fields, words):
     with pytest.raises(MessageError) as caught:

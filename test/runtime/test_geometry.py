@@ -129,6 +129,8 @@ def test_matrix_projects_as_project_does():
     (lambda: unproject(np.ones((3, 3)), K), r'depth has shape \(3, 3\).* \(6, 8\)'),
     (lambda: CameraModel(4, 4, (1.0,)), 'camera matrix K has 1 values; it must have 9'),
     (lambda: CameraModel(4, 4, (1.0,) * 9, p=(1.0,)), 'P has 1 values; it must have 12'),
+    (lambda: CameraModel(4, 4, (1.0,) * 9, d=(np.nan,) * 5), 'D of the camera holds NaN'),
+    (lambda: CameraModel(4, 4, (1.0,) * 9, r=(np.inf,) * 9), 'R of the camera holds NaN'),
 ])
 def test_an_impossible_camera_is_refused(make, message):
     with pytest.raises(GeometryError, match=message):
