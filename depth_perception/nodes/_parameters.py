@@ -11,8 +11,9 @@ so that ``ros2 param describe`` is the manual::
     self._settings.check()                                 # in on_configure: ParameterError
     self._settings.config.rate_hz                          # always the current value
 
-A wrong value at start does not raise in the constructor: the default takes its place,
-:meth:`ParameterServer.check` says what is wrong, and a later ``ros2 param set`` puts it right.
+A wrong value at start does not raise in the constructor: the default takes its place (values that
+only do not fit together stay), :meth:`ParameterServer.check` says what is wrong, and a later
+``ros2 param set`` puts it right.
 """
 
 from __future__ import annotations
@@ -146,6 +147,14 @@ def checked(item: Field, value: Any) -> Any:
     return value
 
 
+def _unchecked(config_type: type[Config], values: dict[str, Any]) -> Config:
+    """Return a config whose values do not fit together: one `param set` shall put it right."""
+    config = object.__new__(config_type)
+    for item in fields(config_type):
+        object.__setattr__(config, item.name, values.get(item.name, item.default))
+    return config
+
+
 def _as_ros(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -212,7 +221,7 @@ class ParameterServer(Generic[Config]):
             return config_type(**values)
         except ValueError as error:  # the values do not fit together
             self._problems[''] = str(error)
-            return config_type()
+            return _unchecked(config_type, values)
 
     def _find_unknown(self, overrides: dict[str, Any]) -> None:
         unknown = [n for n in overrides if n not in self._fields and not n.startswith(ROS_NAMES)]
@@ -242,6 +251,8 @@ class ParameterServer(Generic[Config]):
 
     def _on_set(self, given: list[Parameter]) -> SetParametersResult:
         mine = {each.name: each.value for each in given if each.name in self._fields}
+        if not mine:  # ROS's own, such as use_sim_time: nothing of ours is put right by these
+            return SetParametersResult(successful=True)
         try:
             self._apply(mine)
         except ValueError as error:

@@ -101,7 +101,6 @@ def test_a_whole_number_serves_as_a_float(make):
     ({'mode': 'all'}, ["mode is 'all'", 'newest, every']),
     ({'enabled': 'yes'}, ["enabled is 'yes' (str)", 'like True']),
     ({'distances': 1.0}, ['distances is 1.0', 'a list, such as [0.5]']),
-    ({'range__near': 9.0, 'range__far': 3.0}, ['range.near is 9.0', 'below range.far, 3.0']),
     ({'strid': 2}, ["unknown parameter 'strid'", "'stride'"]),
     ({'near': 2.0}, ["unknown parameter 'near'", "'range.near'"]),
 ])
@@ -112,6 +111,18 @@ def test_a_wrong_value_at_start_is_told_and_its_default_holds(make, override, wo
     for word in words:
         assert word in str(caught.value)
     assert server.config == Config()
+
+
+def test_values_that_do_not_fit_together_are_kept_and_put_right_by_one_param_set(make):
+    node, server = make(range__near=9.0, range__far=3.0, model='mine')
+    node.set_parameters([Parameter('use_sim_time', value=True)])  # no business of ours
+    with pytest.raises(ParameterError, match='range.near is 9.0.*below range.far, 3.0'):
+        server.check()
+    assert node.get_parameter('range.near').value == 9.0
+    assert not change(node, stride=2)[0]
+    assert change(node, range__far=10.0)[0]
+    server.check()
+    assert server.config == Config(near=9.0, far=10.0, model='mine')
 
 
 def test_all_that_is_wrong_is_told_at_once(make):
