@@ -174,7 +174,8 @@ def test_what_comes_too_near_leaves_the_picture(renderer):
 
 
 disparities = hnp.arrays(np.float32, (H, W), elements=st.one_of(
-    st.floats(-20, 20, width=32), st.sampled_from([0.0, 0.5, 1.0, 5.0, np.nan, np.inf, 2.0 ** 100])))
+    st.floats(-20, 20, width=32),
+    st.sampled_from([0.0, 0.5, 1.0, 5.0, np.nan, np.inf, 2.0 ** 100])))
 smooth = st.builds(
     lambda start, slope, at, step: rows(start + slope * np.arange(W) + step * (np.arange(W) > at)),
     st.floats(-5, 5), st.floats(-1.2, 1.2), st.integers(0, W), st.floats(-20, 20))

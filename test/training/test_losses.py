@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from skimage.metrics import structural_similarity
+import torch
 
 from training.losses.realtime_unet import (
     RealtimeUNetLoss,
