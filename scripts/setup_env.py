@@ -36,6 +36,7 @@ class Profile:
     pythons: tuple[int, ...]  # minor versions of Python 3, best first
     imports: tuple[str, ...]
     ros: bool = True
+    optional: bool = False  # left out, with a word about it, where no Python fits
 
 
 _DEMO = Profile(
@@ -47,7 +48,8 @@ PROFILES = {
     'test': Profile(_DEMO.folder, (*_DEMO.requirements, 'training', 'test'), _DEMO.constraints,
                     _DEMO.pythons, (*_DEMO.imports, 'torch', 'pytest', 'colcon_core')),
     'compat': Profile('.venv-compat', ('compat',), 'constraints-compat.txt', (10, 11, 12),
-                      ('numpy', 'cv2', 'onnx', 'onnxruntime', 'open3d', 'pytest'), ros=False),
+                      ('numpy', 'cv2', 'onnx', 'onnxruntime', 'open3d', 'pytest'), ros=False,
+                      optional=True),
 }
 
 
@@ -73,6 +75,8 @@ def set_up(name: str) -> None:
     profile, start = PROFILES[name], time.monotonic()
     with_ros = profile.ros and ros_is_sourced()
     python = find_python(profile, with_ros)
+    if python is None:
+        return
     say(f'{profile.folder} for {name}: {python}' + (', ROS as sourced' if with_ros else ''))
     folder = ROOT / profile.folder
     make_venv(python, folder, with_ros)
@@ -101,8 +105,11 @@ def can_run(python: str, code: str) -> bool:
         return False
 
 
-def find_python(profile: Profile, with_ros: bool) -> str:
-    """Return the interpreter to build on: ROS's own, $PYTHON, python3, or the best of the rest."""
+def find_python(profile: Profile, with_ros: bool) -> str | None:
+    """Return the interpreter to build on: ROS's own, $PYTHON, python3, or the best of the rest.
+
+    None where an optional environment finds none.
+    """
     if with_ros:
         return 'python3'  # rclpy is compiled for this one alone
     versions = ', '.join(f'(3, {minor})' for minor in profile.pythons)
@@ -111,6 +118,9 @@ def find_python(profile: Profile, with_ros: bool) -> str:
         if can_run(candidate, check):
             return candidate
     minors = ', '.join(f'3.{minor}' for minor in profile.pythons)
+    if profile.optional:
+        say(f'{profile.folder} left out: its oldest libraries need Python {minors}')
+        return None
     raise SetupError(f'no Python {minors} found; install one (apt-get install python3) or name '
                      'it: make PYTHON=/path/to/python3 …')
 

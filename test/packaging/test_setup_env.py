@@ -85,6 +85,15 @@ def test_an_unknown_profile_is_refused_with_the_known_ones(setup_env, capsys):
     assert 'demo|test|compat' in capsys.readouterr().err
 
 
+def test_where_no_python_fits_only_the_second_environment_is_left_out(
+        setup_env, monkeypatch, capsys):
+    monkeypatch.setattr(setup_env, 'can_run', lambda python, code: False)
+    assert setup_env.main(['compat']) == 0
+    assert '.venv-compat left out' in capsys.readouterr().out
+    assert setup_env.main(['demo']) == 1
+    assert 'make PYTHON=' in capsys.readouterr().err
+
+
 def canonical(name: str) -> str:
     return re.sub(r'[-_.]+', '-', name).lower()
 
