@@ -16,6 +16,7 @@ import traceback
 
 import rclpy
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 import rclpy.logging
@@ -126,7 +127,9 @@ def run(node_type: Callable[[], LifecycleNode], args: Sequence[str] | None = Non
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        node = node_type()
+        node = _made(node_type)
+        if node is None:
+            return 2
         try:
             autostart(node)
             _spin(node, stop)
@@ -136,6 +139,14 @@ def run(node_type: Callable[[], LifecycleNode], args: Sequence[str] | None = Non
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+def _made(node_type: Callable[[], LifecycleNode]) -> LifecycleNode | None:
+    try:
+        return node_type()
+    except ParameterException as error:  # of rclpy's own, such as `use_sim_time: 1`
+        rclpy.logging.get_logger('depth_perception').fatal(f'cannot start: {error}')
+        return None
 
 
 def _finalize(node: LifecycleNode) -> None:

@@ -39,6 +39,11 @@ Config = TypeVar('Config')
 # Declared by rclpy itself, or by other tools, on every node; never ours to judge.
 ROS_NAMES = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 _INT_MAX = 2**31 - 1
+# What rclpy takes in qos_overrides.<topic>.<publisher|subscription>.<policy>, whatever the case.
+_QOS_CHOICES = {
+    'history': ('keep_last', 'keep_all', 'system_default'),
+    'reliability': ('reliable', 'best_effort', 'system_default'),
+}
 
 
 class ParameterError(ValueError):
@@ -195,6 +200,7 @@ class ParameterServer(Generic[Config]):
         # There is no public way to the overrides; this attribute is the same from Foxy to Rolling.
         overrides = {name: given.value for name, given in node._parameter_overrides.items()}
         self._find_unknown(overrides)
+        self._find_wrong_qos(overrides)
         self.config = self._build(config_type, overrides)
         for name, item in self._fields.items():
             value = _as_ros(getattr(self.config, item.name))
@@ -232,6 +238,19 @@ class ParameterServer(Generic[Config]):
                 self._node.get_logger().warning(f'{text}; ignored, as it stands under a wildcard')
             else:
                 self._problems[f'unknown {name}'] = text
+
+    def _find_wrong_qos(self, overrides: dict[str, Any]) -> None:
+        # rclpy itself finds them when it creates the publisher, and raises as if it were a bug.
+        for name, value in overrides.items():
+            policy = name.rpartition('.')[2] if name.startswith('qos_overrides.') else ''
+            choices = _QOS_CHOICES.get(policy)
+            if choices and str(value).lower() not in choices:
+                rule = f'choose one of: {", ".join(choices)}'
+            elif policy == 'depth' and not (type(value) is int and value >= 0):
+                rule = 'it must be a whole number of messages'
+            else:
+                continue
+            self._problems[f'qos {name}'] = f'{name} is {value!r}; {rule}, and start the node anew'
 
     def _nearest(self, name: str) -> str:
         def likeness(known: str) -> float:

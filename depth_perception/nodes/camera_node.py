@@ -28,6 +28,7 @@ from depth_perception.nodes._prefetch import Prefetcher, Ready
 from depth_perception.sources import Frame, FrameSource, SourceError, open_source
 
 KEPT_FRAMES = 5
+TRUTH = 'ground_truth/depth'
 SETTLING_S = 6.0  # the window of the rate, and a little
 
 
@@ -77,9 +78,7 @@ class CameraNode(LifecycleNode):
         super().__init__('camera_node')
         self._settings = ParameterServer(self, CameraConfig, self._on_change)
         self._health = Health(self, self._findings, self._values)
-        self._image_publisher = self._publisher(Image, 'image')
-        self._info_publisher = self._publisher(CameraInfo, 'camera_info')
-        self._truth_publisher: Publisher | None = None
+        self._advertised: dict[str, Publisher] = {}
         self._image_writer = ImageWriter(self._settings.config.encoding)
         self._truth_writer = ImageWriter('32FC1')
         self._arrived = self.create_guard_condition(self._publish_next)
@@ -115,8 +114,10 @@ class CameraNode(LifecycleNode):
         if first is None:
             raise SourceError(f'{config.source} has no frame')
         self._optics.check(first)
+        self._advertise(Image, 'image')
+        self._advertise(CameraInfo, 'camera_info')
         if first.depth is not None:
-            self._truth_publisher = self._publisher(Image, 'ground_truth/depth')
+            self._advertise(Image, TRUTH)
         self._image_writer = ImageWriter(config.encoding)
         self._end = ''
         self._settings.frozen = True
@@ -158,9 +159,8 @@ class CameraNode(LifecycleNode):
         if self._source is not None:
             self._source.close()
             self._source = None
-        if self._truth_publisher is not None:
-            self.destroy_publisher(self._truth_publisher)
-            self._truth_publisher = None
+        while self._advertised:
+            self.destroy_publisher(self._advertised.popitem()[1])
         self._optics = None
         self._settings.frozen = False
 
@@ -200,16 +200,16 @@ class CameraNode(LifecycleNode):
         header = Header(stamp=stamp.to_msg(), frame_id=config.frame_id)
         info = self._optics.camera_info(frame, header)
         if info is not None:
-            self._info_publisher.publish(info)
+            self._advertised['camera_info'].publish(info)
         pixels = self._image_writer.prepare(*frame.image.shape[:2])
         if config.encoding == 'bgr8':
             cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR, dst=pixels)
         else:
             np.copyto(pixels, frame.image)
-        self._image_publisher.publish(self._image_writer.message(header))
-        if frame.depth is not None and self._truth_publisher.get_subscription_count():
+        self._advertised['image'].publish(self._image_writer.message(header))
+        if frame.depth is not None and self._advertised[TRUTH].get_subscription_count():
             np.copyto(self._truth_writer.prepare(*frame.depth.shape), frame.depth)
-            self._truth_publisher.publish(self._truth_writer.message(header))
+            self._advertised[TRUTH].publish(self._truth_writer.message(header))
 
     # -- settings and state --------------------------------------------------------------------
 
@@ -230,10 +230,11 @@ class CameraNode(LifecycleNode):
             self.destroy_timer(self._timer)
             self._timer = None
 
-    def _publisher(self, kind: type, topic: str) -> Publisher:
+    def _advertise(self, kind: type, topic: str) -> None:
         options = QoSOverridingOptions.with_default_policies()
         qos = QoSProfile(depth=KEPT_FRAMES)  # reliable is the default
-        return self.create_publisher(kind, topic, qos, qos_overriding_options=options)
+        self._advertised[topic] = self.create_publisher(
+            kind, topic, qos, qos_overriding_options=options)
 
     def _findings(self) -> Iterator[Finding]:
         if self._failure:

@@ -78,6 +78,7 @@ class DepthMaker:
         self._node = node
         self._engine: Engine | None = None
         self._input: Input | None = None
+        self._silent = Outputs(node, [])
 
     def configure(self, config: DepthConfig) -> Outputs:
         """Load the model and create the publishers."""

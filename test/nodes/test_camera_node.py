@@ -90,9 +90,10 @@ def test_a_folder_is_streamed_in_order_and_its_end_is_told(graph, tmp_path):
     params = {'source': write_pictures(tmp_path, colours), 'loop': False, 'hfov_deg': 90.0,
               'rate_hz': 40.0, 'autostart': False}
     node = spawn(graph, 'folder', params, state='unconfigured')
+    assert graph.change_state(node, 'configure')
     images = graph.listen('folder/image', Image)
     infos = graph.listen('folder/camera_info', CameraInfo)
-    assert graph.change_state(node, 'configure') and graph.change_state(node, 'activate')
+    assert graph.change_state(node, 'activate')
     images.wait(8)
     assert [msg.data[0] for msg in images.messages] == list(range(1, 9))
     periods = np.diff([stamp(msg) for msg in images.messages])
@@ -217,6 +218,15 @@ def test_qos_can_be_overridden_from_outside(graph, tmp_path):
     info = graph.wait_for(lambda: graph.probe.get_publishers_info_by_topic('/soft/image'))
     assert info[0].qos_profile.reliability.name == 'BEST_EFFORT'
     graph.listen('soft/image', Image, reliable=False).wait()
+    assert node.stop() == 0
+
+
+def test_a_wrong_qos_override_is_one_readable_error(graph, tmp_path):
+    params = {'source': write_pictures(tmp_path, [RED]),
+              'qos_overrides': {'/odd/image': {'publisher': {'reliability': 'mostly'}}}}
+    node = spawn(graph, 'odd', params, state='failed')
+    assert node.log.count('[ERROR]') == 1 and 'Traceback' not in node.log
+    assert "reliability is 'mostly'; choose one of: reliable, best_effort" in node.log
     assert node.stop() == 0
 
 

@@ -41,9 +41,9 @@ def test_without_autostart_it_waits_for_its_transitions(graph, picture):
     params = {'source': picture, 'autostart': False, 'rate_hz': 50.0}
     node = graph.spawn('camera_node', params, {'image': 'led/image'}, name='led',
                        state='unconfigured')
-    images = graph.listen('led/image', Image)
     assert graph.change_state(node, 'configure')
     assert graph.state(node) == 'inactive'
+    images = graph.listen('led/image', Image)
     assert images.messages == []
     assert graph.change_state(node, 'activate')
     images.wait()
@@ -51,6 +51,7 @@ def test_without_autostart_it_waits_for_its_transitions(graph, picture):
     assert graph.change_state(node, 'cleanup')
     images.clear()
     assert graph.state(node) == 'unconfigured'
+    graph.wait_for(lambda: not graph.probe.count_publishers('led/image'), 5, 'no publisher')
     assert graph.change_state(node, 'configure') and graph.change_state(node, 'activate')
     images.wait()
     assert node.stop() == 0
@@ -109,6 +110,15 @@ def test_a_parameter_file_that_is_no_yaml_is_one_line_and_code_2(tmp_path):
                           capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert 'broken.yaml' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_a_wrong_type_of_a_parameter_of_rclpy_is_one_line_and_code_2(graph):
+    command = [sys.executable, '-m', 'depth_perception.nodes.camera_node']
+    done = subprocess.run([*command, '--ros-args', '-p', 'use_sim_time:=1'], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'use_sim_time' in done.stderr and 'BOOL' in done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 def test_a_failure_is_reported_and_a_bug_is_seen():

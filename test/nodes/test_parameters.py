@@ -103,6 +103,8 @@ def test_a_whole_number_serves_as_a_float(make):
     ({'distances': 1.0}, ['distances is 1.0', 'a list, such as [0.5]']),
     ({'strid': 2}, ["unknown parameter 'strid'", "'stride'"]),
     ({'near': 2.0}, ["unknown parameter 'near'", "'range.near'"]),
+    ({'qos_overrides./image.publisher.reliability': 'mostly'}, ["'mostly'", 'best_effort']),
+    ({'qos_overrides./image.subscription.depth': 'many'}, ["'many'", 'whole number']),
 ])
 def test_a_wrong_value_at_start_is_told_and_its_default_holds(make, override, words):
     node, server = make(**override)
