@@ -233,6 +233,8 @@ class Rectifier:
     ----------
     intrinsics : Intrinsics
         Of the rectified image.
+    unseen : (H, W) bool array or None
+        The pixels of the rectified image that the camera did not see; None where it saw all.
 
     Raises
     ------
@@ -249,6 +251,8 @@ class Rectifier:
         self._linear = cv2.convertMaps(*maps, cv2.CV_16SC2)
         # Maps made for interpolation hold the floor: the nearest pixel needs its own.
         self._nearest = cv2.convertMaps(*maps, cv2.CV_16SC2, nninterpolation=True)[0]
+        seen = cv2.remap(np.ones(self._shape, np.uint8), self._nearest, None, cv2.INTER_NEAREST)
+        self.unseen = None if seen.all() else seen == 0
 
     def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Rectify `image` (H, W) or (H, W, C), into `out` where given.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -26,10 +25,6 @@ class View(NamedTuple):
 
     intrinsics: Intrinsics
     rectifier: Rectifier | None
-
-    def rectified(self, image: np.ndarray) -> np.ndarray:
-        """Return the image without distortion; the image itself where it has none."""
-        return image if self.rectifier is None else self.rectifier(image)
 
 
 class Camera:
@@ -125,10 +120,10 @@ def _content(info: CameraInfo) -> tuple:
 
 def _new_view(camera: CameraModel, rectify: str) -> View:
     try:
-        if not camera.is_distorted:
-            return View(camera.intrinsics(), None)
         if rectify == 'never':
             return View(camera.rectified_intrinsics(), None)
+        if not camera.is_distorted:
+            return View(camera.intrinsics(), None)
         rectifier = Rectifier(camera)
     except GeometryError as error:
         raise CameraInfoError('camera_info distortion', str(error)) from None

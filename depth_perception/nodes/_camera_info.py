@@ -69,11 +69,6 @@ class CameraInfoStore:
             self._patient = self._patient or key == self._missed
             self._changed.notify_all()
 
-    @property
-    def empty(self) -> bool:
-        """Whether no camera_info ever came."""
-        return self._latest is None
-
     def match(self, header) -> Match:
         """
         Return the info for the image with this header.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
@@ -79,6 +80,7 @@ class DepthMaker:
         self._engine: Engine | None = None
         self._input: Input | None = None
         self._silent = Outputs(node, [])
+        self._rectified: np.ndarray | None = None   # written anew for each frame
 
     def configure(self, config: DepthConfig) -> Outputs:
         """Load the model and create the publishers."""
@@ -123,11 +125,14 @@ class DepthMaker:
         image = color.array
         if view.rectifier is not None:
             with health.clock.stage('rectify'):
-                image = view.rectifier(image)
+                image = self._rectified = view.rectifier(image, self._rectified)
         self._estimator.min_depth, self._estimator.max_depth = config.min_depth, config.max_depth
         estimate = self._estimator(
             image, view.intrinsics, channel_order=color.channel_order, clock=health.clock,
             out=self._depth_output.buffer(*image.shape[:2]))
+        if view.rectifier is not None and view.rectifier.unseen is not None:
+            # what the network makes of the black rim is no measurement
+            np.copyto(estimate.depth, np.nan, where=view.rectifier.unseen)
         if estimate.nonfinite:
             health.warn('frames with NaN from the model', (
                 'the model gave NaN or infinity for some pixels; they are NaN in the depth: '

@@ -226,6 +226,27 @@ def test_a_distorted_camera_gives_rectified_images_unless_rectify_is_never(
     np.testing.assert_array_equal(pixels(same), PICTURE)
 
 
+def test_what_a_distorted_camera_did_not_see_has_no_depth(node, subscribed):
+    lens, wide = [-0.3, 0.1, 0.0, 0.0, 0.0], np.array([[30, 0, 31.5], [0, 30, 23.5], [0, 0, 1]])
+    p = np.column_stack((wide, np.zeros(3))).astype(float).ravel().tolist()
+    [msg] = subscribed.see(node, ('depth/image_rect', Image), d=lens, p=p)
+    k = np.array([[50, 0, 31.5], [0, 50, 23.5], [0, 0, 1]])
+    white = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    seen = cv2.undistort(white, k, np.array(lens), newCameraMatrix=wide)
+    depth = pixels(msg)
+    assert np.isnan(depth[seen == 0]).all() and (seen == 0).mean() > 0.2
+    np.testing.assert_allclose(depth[seen == 255], DEPTH_M, rtol=1e-6)
+
+
+def test_of_an_image_that_is_rectified_already_p_holds(graph, node, subscribed):
+    p = [40.0, 0.0, 31.5, 0.0, 0.0, 40.0, 23.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    [raw] = subscribed.see(node, ('depth/camera_info', CameraInfo), p=p)
+    graph.set_parameter(node, 'rectify', 'never')
+    [rectified] = subscribed.see(node, ('depth/camera_info', CameraInfo), p=p)
+    graph.set_parameter(node, 'rectify', 'auto')
+    assert (raw.k[0], rectified.k[0]) == (50.0, 40.0)
+
+
 def test_a_new_resolution_in_mid_stream_is_followed(node, subscribed):
     topic = ('depth/image_rect', Image)
     [small] = subscribed.see(node, topic)

@@ -218,6 +218,13 @@ def test_what_the_camera_did_not_see_is_nan_in_depth_and_black_in_colour():
     assert rectify(np.ones((H, W), np.float32))[120, 160] == 1
     assert rectify(np.full((H, W, 3), 9, np.uint8))[0, 0].tolist() == [0, 0, 0]
     assert rectify(np.full((H, W), 9, np.uint16))[0, 0] == 0
+    np.testing.assert_array_equal(rectify.unseen, np.isnan(rectify(np.ones((H, W), np.float32))))
+
+
+def test_a_camera_that_saw_the_whole_rectified_image_has_no_unseen_pixels():
+    narrow = (600.0, 0, 160, 0, 0, 600, 120, 0, 0, 0, 1, 0)
+    lens = CameraModel(W, H, RAW, 'plumb_bob', LENSES['plumb_bob'], p=narrow)
+    assert Rectifier(lens).unseen is None
 
 
 def test_p_gives_the_rectified_camera_and_k_where_p_is_missing_or_zero():
