@@ -150,6 +150,11 @@ class CameraNode(LifecycleNode):
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start anew after a transition that ended in a bug."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
     def _close(self) -> None:
         self._active = False
         self._stop_timer()

@@ -11,9 +11,11 @@ import cv2
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
+import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
+from depth_perception.nodes import camera_node
 from depth_perception.nodes._lifecycle import attempt, keep_big_blocks
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +142,24 @@ def test_a_failure_is_reported_and_a_bug_is_seen():
     with pytest.raises(KeyError):
         attempt(Node, 'configure', lambda: fail(KeyError('bug')))
     assert 'KeyError' in errors[1]
+
+
+def test_a_bug_while_configuring_leaves_nothing_open(graph, picture, monkeypatch):
+    def bug(*_):
+        raise KeyError('bug')
+
+    rclpy.init(args=['--ros-args', '-p', f'source:={picture}', '-p', 'hfov_deg:=60.0'])
+    try:
+        node = camera_node.CameraNode()
+        with monkeypatch.context() as patch:
+            patch.setattr(camera_node, 'Prefetcher', bug)
+            assert node.trigger_configure() == TransitionCallbackReturn.ERROR
+        assert '/image' not in [publisher.topic_name for publisher in node.publishers]
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        node.trigger_shutdown()
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
 
 
 def test_the_allocator_takes_the_settings_on_glibc():
