@@ -22,6 +22,7 @@ from depth_perception.tools.recorder import message_class
 
 #: Limits of the colour scale in metres, equal for prediction and truth.
 NEAR_M, FAR_M = 0.5, 8.0
+OVERVIEW_HEIGHT = 300  # px; four pictures then fit the width of a page
 
 
 def accuracy(pairs: Iterable[tuple[np.ndarray, np.ndarray]], model: Path) -> dict:
@@ -114,6 +115,17 @@ def draw(bag: Path, namespace: str, folder: Path, truth: np.ndarray | None) -> N
         if picture is not None:
             cv2.imwrite(str(folder / f'{name}.png'), picture)
     write_ply(folder / 'point_cloud.ply', cloud)
+    row = [pictures[name] for name in ('image', 'depth', 'point_cloud', 'anaglyph')]
+    cv2.imwrite(str(folder / 'overview.jpg'), side_by_side_at_height(row, OVERVIEW_HEIGHT))
+
+
+def side_by_side_at_height(pictures: list[np.ndarray], height: int) -> np.ndarray:
+    """Scale (H, W, 3) pictures to one height and join them."""
+    return np.hstack([
+        cv2.resize(picture, (round(picture.shape[1] * height / picture.shape[0]), height),
+                   interpolation=cv2.INTER_AREA)
+        for picture in pictures
+    ])
 
 
 def last_messages(bag: Path) -> dict[str, object]:
