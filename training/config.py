@@ -33,6 +33,10 @@ class Phase:
     minutes : float
         Wall-clock limit; the cycle is compressed so that it still ends at its lowest rate.
         0: no limit, and the run depends on nothing but the seed.
+    max_zoom : float
+        Views are enlarged at random by 1 to this factor, which makes the focal length grow.
+    relative : bool
+        Errors in the loss are relative errors of depth instead of differences of its logarithm.
     """
 
     height: int
@@ -41,6 +45,8 @@ class Phase:
     steps: int
     learning_rate: float
     minutes: float = 0.0
+    max_zoom: float = 2.5
+    relative: bool = False
 
     def __post_init__(self) -> None:
         for name in ('height', 'width'):

@@ -21,10 +21,15 @@ def normalise(image: Tensor) -> Tensor:
     return (image - mean) / std
 
 
+def canonical_focal_px(width_px: int) -> float:
+    """Canonical focal length of images `width_px` wide: the field of view stays the same."""
+    return CANONICAL_FOCAL_PX * width_px / CANONICAL_WIDTH_PX
+
+
 def canonical_scale(focal_px: Tensor, width_px: int) -> Tensor:
     """Canonical metres per metre, for images `width_px` wide whose focal lengths are (B,) px.
 
     The canonical focal length shrinks with the image, so that a network trained at half size
     gives the same metres at full size.
     """
-    return CANONICAL_FOCAL_PX * width_px / CANONICAL_WIDTH_PX / focal_px.to(torch.float32)
+    return canonical_focal_px(width_px) / focal_px.to(torch.float32)

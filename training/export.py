@@ -29,15 +29,14 @@ from depth_perception.model_spec import ModelSpec, write_spec
 from training.arguments import parse
 from training.checkpoint import CheckpointError, load_model
 from training.config import Config
-from training.contract import CANONICAL_FOCAL_PX, CANONICAL_WIDTH_PX, MEAN, STD
+from training.contract import MEAN, STD, canonical_focal_px
 from training.models.realtime_unet import SIZE_MULTIPLE
 
 log = logging.getLogger(__name__)
 
 OPSET = 17  # the newest that TensorRT 8.5, JetPack 5's, reads
-HEIGHT, WIDTH = 240, CANONICAL_WIDTH_PX
 TOLERANCE = 1e-4
-SIZES_COMPARED = ((HEIGHT, WIDTH), (240, 432), (480, 640))
+SIZES_COMPARED = ((144, 192), (240, 432), (480, 640))
 
 
 class ExportError(ValueError):
@@ -56,7 +55,7 @@ def export_onnx(network: nn.Module, path: Path) -> None:
     """
     if network.training:
         raise ExportError('the network is in training mode; call its eval() before the export')
-    example = torch.zeros(1, 3, HEIGHT, WIDTH)
+    example = torch.zeros(1, 3, 240, 320)  # any size: both sides stay free
     sides = {2: SIZE_MULTIPLE * Dim('h', min=2), 3: SIZE_MULTIPLE * Dim('w', min=2)}
     # They report each pass, and torchvision missing, which no network here uses.
     for name in ('torch.onnx', 'onnx_ir', 'onnxscript'):
@@ -77,17 +76,18 @@ def export_onnx(network: nn.Module, path: Path) -> None:
 
 
 def contract(config: Config, training_data: str) -> ModelSpec:
-    """Contract of a single-image network trained by ``training.train``."""
+    """Contract of a single-image network; its nominal input is that of the last phase."""
+    height, width = config.phases[-1].height, config.phases[-1].width
     return ModelSpec(
         name=config.name,
         architecture=config.model,
-        input_height=HEIGHT,
-        input_width=WIDTH,
+        input_height=height,
+        input_width=width,
         size_multiple=SIZE_MULTIPLE,
         mean=MEAN,
         std=STD,
         output_kind='log',
-        canonical_focal_px=CANONICAL_FOCAL_PX,
+        canonical_focal_px=canonical_focal_px(width),
         depth_range=(config.loss.near, config.loss.far),
         training_data=training_data,
         licence='Apache-2.0',

@@ -25,7 +25,7 @@ from training.arguments import parse
 from training.checkpoint import CheckpointError, load_into
 from training.config import Config, ConfigError, Phase, Trainer
 from training.contract import canonical_scale, normalise
-from training.data import DataConfig, DataError, SplitError, build
+from training.data import AugmentConfig, DataConfig, DataError, SplitError, build
 from training.losses.realtime_unet import RealtimeUNetLoss
 from training.models import build_model
 
@@ -61,7 +61,7 @@ class DepthTask(L.LightningModule):
         self.network = network
         self.phase = phase
         self.settings: Trainer = config.trainer
-        self.loss = RealtimeUNetLoss(**dataclasses.asdict(config.loss))
+        self.loss = RealtimeUNetLoss(**dataclasses.asdict(config.loss), relative=phase.relative)
         self.save_hyperparameters(dataclasses.asdict(config))
         self._sources = sources
         self._elapsed_s = 0.0  # before the last resume
@@ -220,6 +220,7 @@ def loaders(config: Config, phase: Phase) -> tuple[DataLoader, DataLoader]:
         seed=config.seed,
         views=config.data.views,
         weights=config.data.weights,
+        augmentation=AugmentConfig(zoom=(1.0, phase.max_zoom)),
     )
     workers = {'num_workers': config.data.workers, 'persistent_workers': config.data.workers > 0}
     # No shuffling: the data set draws at random itself, by seed, epoch and index.

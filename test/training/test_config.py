@@ -27,7 +27,7 @@ def minimal(tmp_path):
 def test_every_shipped_config_loads_and_trains_the_model_it_is_named_after(path):
     config = load_config(path)
     assert config.name == path.stem
-    assert config.phases[-1].height == 240
+    assert config.phases[-1].height * 4 == config.phases[-1].width * 3
 
 
 def test_1e_minus_4_is_read_as_a_number(minimal):

@@ -14,7 +14,7 @@ from training.export import ExportError, compare, export
 from training.models import build_model
 
 CONFIG = Config(name='tiny', model='realtime_unet_m', output='runs/tiny',
-                phases=(Phase(16, 32, 2, 3, 1e-4),))
+                phases=(Phase(32, 48, 2, 3, 1e-4), Phase(144, 192, 2, 3, 1e-4)))
 
 
 @pytest.fixture
@@ -30,8 +30,9 @@ def checkpoint(tmp_path):
 def test_an_export_carries_its_contract_and_runs_at_free_sizes(checkpoint, tmp_path):
     spec = read_spec(export(CONFIG, checkpoint, tmp_path / 'models'))
     assert (spec.name, spec.architecture) == ('tiny', 'realtime_unet_m')
-    assert (spec.input_height, spec.input_width, spec.size_multiple) == (240, 320, 16)
-    assert (spec.output_kind, spec.canonical_focal_px) == ('log', 260.0)
+    assert (spec.input_height, spec.input_width, spec.size_multiple) == (144, 192, 16)
+    # 260 px belong to 320 px: 192 px get 260 * 192 / 320
+    assert (spec.output_kind, spec.canonical_focal_px) == ('log', 156.0)
     assert spec.training_data == 'rooms, office'
     assert spec.weights_sha256
 

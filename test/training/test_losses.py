@@ -13,6 +13,7 @@ from training.losses.realtime_unet import (
     masked_mean,
     masked_ssim,
     realtime_unet_loss,
+    relative_error,
 )
 
 
@@ -120,3 +121,35 @@ def test_a_perfect_log_depth_costs_nothing_and_zero_depth_is_a_hole():
 def test_a_depth_range_without_order_is_refused(near, far):
     with pytest.raises(ValueError, match='0 < near < far'):
         RealtimeUNetLoss(near=near, far=far)
+
+
+@pytest.mark.parametrize(('ratio', 'expected'), [
+    (2.0, 1.0),  # twice too far: 100 %
+    (0.5, 0.5),  # half: 50 %
+    (1.0, 0.0),
+    (math.e**2, 2 * math.e - 1),  # beyond e: the tangent at e, e - 1 + e (log ratio - 1)
+])
+def test_the_relative_error_is_that_of_the_ratio_up_to_e_and_straight_beyond(ratio, expected):
+    log_ratio = torch.tensor(ratio, dtype=torch.float64).log()
+    assert relative_error(log_ratio).item() == pytest.approx(expected)
+
+
+def test_the_relative_loss_of_a_constant_ratio_has_the_value_computed_by_hand():
+    # 25 % too far everywhere, no image edges; normalised logs a and b as in the docstrings.
+    log_range = math.log(12 / 0.25)
+    b = math.log(2.0 / 0.25) / log_range
+    a = math.log(2.5 / 0.25) / log_range
+    ssim = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
+    expected = (2 * 0.25 / log_range + (1 - ssim)) / 8
+    loss = RealtimeUNetLoss(relative=True)
+    depth = torch.full((1, 1, 16, 16), 2.0, dtype=torch.float64)
+    grey = torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64)
+    assert loss((1.25 * depth).log(), depth, grey).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_gradient_of_the_relative_loss_is_the_numerical_gradient():
+    prediction, target, image, mask = random_case(size=(1, 1, 6, 7))
+    prediction.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda p: realtime_unet_loss(p, target, image, mask, log_range=3.0), (prediction,)
+    )

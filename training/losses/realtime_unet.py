@@ -80,6 +80,15 @@ def edge_weight(image: Tensor) -> Tensor:
     return 2 - torch.exp(-gx) - torch.exp(-gy)
 
 
+def relative_error(log_ratio: Tensor) -> Tensor:
+    """|prediction / truth - 1| of log_ratio = log(prediction / truth).
+
+    Straight beyond a ratio of e, so that one wild pixel has no exponential gradient.
+    """
+    inside = torch.expm1(log_ratio.clamp(max=1)).abs()
+    return torch.where(log_ratio > 1, math.e * log_ratio - 1, inside)
+
+
 def realtime_unet_loss(
     prediction: Tensor,
     target: Tensor,
@@ -89,11 +98,16 @@ def realtime_unet_loss(
     alpha: float = 2.0,
     beta: float = 1.0,
     gamma: float = 5.0,
+    log_range: float = 0.0,
 ) -> Tensor:
     """L = (alpha L1 + beta (1 - SSIM) + gamma Le) / (alpha + beta + gamma), each a masked mean.
 
     Le = mean[(1 - exp(-|gx|)) |p - t| + (1 - exp(-|gy|)) |p - t|] with g the gradients of the
     grey image.
+
+    Where depth is normalised as a logarithm, |p - t| treats twice too far and twice too near
+    alike. With `log_range` it is replaced by the relative error in units of that range, which
+    differs from it in second order only and does not.
 
     Parameters
     ----------
@@ -103,13 +117,18 @@ def realtime_unet_loss(
         (B, 3, H, W) RGB in 0..1.
     mask : Tensor
         (B, 1, H, W) bool, True where the target is known. A batch of holes gives 0.
+    log_range : float
+        log(far / near) of the normalisation for the relative error; 0: |p - t|.
 
     Returns
     -------
     Tensor
         Scalar.
     """
-    error = torch.where(mask, prediction - target, torch.zeros_like(prediction)).abs()
+    difference = torch.where(mask, prediction - target, torch.zeros_like(prediction))
+    error = difference.abs()
+    if log_range:
+        error = relative_error(log_range * difference) / log_range
     l1 = masked_mean(error, mask)
     structure = masked_mean(1 - masked_ssim(prediction, target, mask), mask)
     edges = masked_mean(edge_weight(image) * error, mask)
@@ -120,7 +139,8 @@ class RealtimeUNetLoss(nn.Module):
     """:func:`realtime_unet_loss` of a network's natural log depth.
 
     Depth is brought to 0..1 as y = (log z - log near) / (log far - log near), so that L1
-    approximates the relative error; targets outside [near, far] metres are clamped.
+    approximates the relative error (`relative`: is it); targets outside [near, far] metres are
+    clamped.
     """
 
     def __init__(
@@ -131,12 +151,14 @@ class RealtimeUNetLoss(nn.Module):
         gamma: float = 5.0,
         near: float = 0.25,
         far: float = 12.0,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < near < far:
             raise ValueError(f'near {near} and far {far} must satisfy 0 < near < far, in metres')
-        self.weights = {'alpha': alpha, 'beta': beta, 'gamma': gamma}
         self.log_near, self.log_far = math.log(near), math.log(far)
+        log_range = self.log_far - self.log_near if relative else 0.0
+        self.weights = {'alpha': alpha, 'beta': beta, 'gamma': gamma, 'log_range': log_range}
 
     def normalise(self, log_depth: Tensor) -> Tensor:
         """Bring natural log metres to 0 (near) .. 1 (far)."""

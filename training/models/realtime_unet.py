@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 SIZE_MULTIPLE = 16
+HEAD_STD, HEAD_BIAS = 0.01, 0.4
 
 # Widths of the stem and of the four encoder blocks; the first decoder convolution's width per
 # block as a function of (input channels, output channels); whether blocks pool first.
@@ -83,6 +84,10 @@ class RealtimeUNet(nn.Module):
         )
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
         self.apply(_init_conv)
+        # Start from a constant, about 1.5 m: loud random maps would drive the decoder's ReLUs,
+        # which no batch norm holds, into silence within the first steps, and many for good.
+        nn.init.normal_(self.head.weight, std=HEAD_STD)
+        nn.init.constant_(self.head.bias, HEAD_BIAS)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, 3, H, W) float to (B, 1, H, W); H and W multiples of 16."""
@@ -97,7 +102,7 @@ class RealtimeUNet(nn.Module):
 
 
 def _init_conv(module: nn.Module) -> None:
-    # He's rule for ReLU; without it the decoder, which has no batch norm, starts nearly constant.
+    # He's rule for ReLU; without it signals fade in the decoder, which has no batch norm.
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
         if module.bias is not None:
