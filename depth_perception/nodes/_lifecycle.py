@@ -138,6 +138,10 @@ def run(node_type: Callable[[], LifecycleNode], args: Sequence[str] | None = Non
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
+        # While Python ends it puts its own handlers back to "kill", and ros2 launch passes a
+        # Ctrl-C on that the terminal has sent already: the second would spoil the exit code.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -6,6 +6,7 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 
 import cv2
 from lifecycle_msgs.srv import ChangeState
@@ -93,6 +94,15 @@ def test_a_signal_ends_a_node_with_code_0_and_leaves_no_shared_memory(graph, pic
     assert 'Traceback' not in node.log
     # a parallel test run may have made some of these meanwhile, and still use them
     graph.wait_for(lambda: not (own & segments()) - in_use(), 5, 'its segments to go')
+
+
+def test_further_signals_while_it_ends_do_not_spoil_the_exit_code(graph, picture):
+    # The terminal and ros2 launch both send one for a single Ctrl-C.
+    node = graph.spawn('camera_node', {'source': picture}, {'image': 'twice/image'}, name='twice')
+    while node.process.poll() is None:
+        node.process.send_signal(signal.SIGINT)
+        time.sleep(0.003)
+    assert node.process.returncode == 0
 
 
 def test_a_node_that_was_shut_down_by_service_still_ends_cleanly(graph, picture):
