@@ -25,7 +25,7 @@ from training.data.splits import Entry, load_splits
 # Rendered rows: dataset -> (height, width, views of each entry).
 RENDERED = {PROCEDURAL: (480, 640, 64), worlds.DATASET: (480, 640, 64),
             mitsuba.DATASET: (mitsuba.HEIGHT, mitsuba.WIDTH, len(mitsuba.YAWS_DEG))}
-# Rows pooled over others; issue 2 names both bars.
+# Rows pooled over others; the model has a bar to clear on both.
 HELD_OUT_SCENES, UNSEEN_SENSORS = 'held-out scenes', 'unseen real sensors'
 log = logging.getLogger(__name__)
 
