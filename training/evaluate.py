@@ -162,7 +162,7 @@ def evaluate(config: Config, model: Path, folder: Path) -> dict[str, dict]:
     data = DataConfig(samples_per_epoch=BASELINE_SAMPLES, seed=config.seed,
                       views=config.data.views, weights=config.data.weights)
     base = baselines(build(data, 'train', augment=False), BASELINE_SAMPLES)
-    base.save(model.with_name('baselines.npz'))
+    base.save(model.with_suffix('.baselines.npz'))
     estimator = DepthEstimator(load(str(model), backend='cpu', threads=config.trainer.threads))
     table = measure(estimator, base, folder)
     draw_unscored(estimator, folder)
