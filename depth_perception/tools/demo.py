@@ -205,18 +205,19 @@ def _measure(observer: Observer, namespace: str, source: Source, seconds: float)
     if not (depths.stamps_ns and clouds.stamps_ns):
         why, _ = observer.status_of(f'{source.name}/depth_node')
         raise RuntimeError(f'depth or points stopped; depth_node says: {why}')
-    window = (depths.stamps_ns[0], depths.stamps_ns[-1])
-    frames_in = sum(window[0] <= stamp <= window[1] for stamp in images.stamps_ns)
+    first = max(images.stamps_ns[0], depths.stamps_ns[0])
+    last = min(images.stamps_ns[-1], depths.stamps_ns[-1])
+    frames_in, frames_out = (
+        sum(first <= stamp <= last for stamp in watch.stamps_ns) for watch in (images, depths))
     _, values = observer.status_of(f'{source.name}/depth_node')
-    dropped = min(int(values.get('overwritten', 0)) - dropped_before,
-                  frames_in - len(depths.stamps_ns))
+    dropped = min(int(values.get('overwritten', 0)) - dropped_before, frames_in - frames_out)
     latency = depths.latencies_ms()
     span = (depths.arrivals_ns[-1] - depths.arrivals_ns[0]) / 1e9
     return {
         'frames_in': frames_in,
-        'frames_out': len(depths.stamps_ns),
+        'frames_out': frames_out,
         'frames_dropped': dropped,
-        'frames_lost': frames_in - len(depths.stamps_ns) - dropped,
+        'frames_lost': frames_in - frames_out - dropped,
         'rate_hz': (len(depths.stamps_ns) - 1) / span if span > 0 else 0.0,
         'latency_ms': {
             'p50': float(np.percentile(latency, 50)),
