@@ -81,7 +81,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Trainer:
-    """How to run: Lightning's devices and precision, and what guards the optimisation."""
+    """How to run: Lightning's devices and precision, and what guards the optimisation.
+
+    `decoder_rate` times the learning rate is that of the decoder, which has no batch norm: Adam
+    moves all weights of a channel together, and large steps silence its ReLU for good.
+    """
 
     devices: int = 1
     precision: str = '32-true'
@@ -89,6 +93,7 @@ class Trainer:
     warmup_steps: int = 200
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
+    decoder_rate: float = 0.1
     ema_decay: float = 0.998
     validate_every_steps: int = 500
     checkpoint_minutes: float = 5.0

@@ -41,14 +41,23 @@ def learning_rate_factor(step: int, warmup_steps: int, progress: float) -> float
     return warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
-    """Two optimiser groups: weights decay; biases and batch norm do not."""
-    decay = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    return [
-        {'params': decay, 'weight_decay': weight_decay},
-        {'params': plain, 'weight_decay': 0.0},
-    ]
+def parameter_groups(network: nn.Module, weight_decay: float, decoder_rate: float) -> list[dict]:
+    """Optimiser groups: biases and batch norm do not decay; the decoder learns more slowly.
+
+    Each group has its share of the learning rate under ``rate``.
+    """
+    groups = []
+    for in_decoder, rate in ((False, 1.0), (True, decoder_rate)):
+        parameters = [
+            parameter
+            for name, parameter in network.named_parameters()
+            if name.startswith(('decoder.', 'head.')) == in_decoder
+        ]
+        decay = [p for p in parameters if p.ndim > 1]
+        plain = [p for p in parameters if p.ndim <= 1]
+        groups.append({'params': decay, 'weight_decay': weight_decay, 'rate': rate})
+        groups.append({'params': plain, 'weight_decay': 0.0, 'rate': rate})
+    return groups
 
 
 class DepthTask(L.LightningModule):
@@ -99,7 +108,7 @@ class DepthTask(L.LightningModule):
             return -1  # ends the epoch
         factor = learning_rate_factor(self.global_step, self.settings.warmup_steps, progress)
         for group in self.optimizers().param_groups:
-            group['lr'] = factor * self.phase.learning_rate
+            group['lr'] = factor * self.phase.learning_rate * group['rate']
         self.log('learning_rate', factor * self.phase.learning_rate)
         return None
 
@@ -127,7 +136,9 @@ class DepthTask(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the learning rate is set batch by batch."""
-        groups = parameter_groups(self.network, self.settings.weight_decay)
+        groups = parameter_groups(
+            self.network, self.settings.weight_decay, self.settings.decoder_rate
+        )
         return torch.optim.AdamW(groups, lr=self.phase.learning_rate)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:

@@ -61,6 +61,25 @@ def test_every_pixel_of_the_output_sees_at_least_100_px_to_each_side():
     assert columns.max() >= 228
 
 
+def test_a_fresh_decoder_has_no_silent_channel():
+    torch.manual_seed(0)
+    network = build_model('realtime_unet_m')
+    silent = []
+    for module in network.decoder.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(
+                lambda _, __, out: silent.append(int((out.amax(dim=(0, 2, 3)) == 0).sum())))
+    network(torch.randn(4, 3, 64, 64))
+    assert silent == [0] * 8
+
+
+def test_training_starts_from_a_nearly_constant_depth_of_about_one_and_a_half_metres():
+    torch.manual_seed(0)
+    metres = build_model('realtime_unet_m')(torch.randn(2, 3, 64, 64)).exp()
+    assert metres.mean().item() == pytest.approx(1.5, abs=0.2)
+    assert metres.std().item() < 0.2
+
+
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp('onnx') / 'm.onnx'

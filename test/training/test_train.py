@@ -56,6 +56,10 @@ def toy(tmp_path, monkeypatch):
     return config
 
 
+def pairs(items):
+    return zip(items[::2], items[1::2], strict=True)
+
+
 @pytest.mark.parametrize(('step', 'progress', 'expected'), [
     (0, 0.0, 0.1),  # first of ten warm-up steps
     (9, 0.0, 1.0),
@@ -68,10 +72,20 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine(step, progress, 
 
 
 def test_biases_and_batch_norm_do_not_decay():
-    decayed, plain = parameter_groups(build_model('realtime_unet_m'), 0.1)
-    assert (decayed['weight_decay'], plain['weight_decay']) == (0.1, 0.0)
-    assert {p.ndim for p in decayed['params']} == {4}
-    assert {p.ndim for p in plain['params']} == {1}
+    for decayed, plain in pairs(parameter_groups(build_model('realtime_unet_m'), 0.1, 0.5)):
+        assert (decayed['weight_decay'], plain['weight_decay']) == (0.1, 0.0)
+        assert {p.ndim for p in decayed['params']} == {4}
+        assert {p.ndim for p in plain['params']} == {1}
+
+
+def test_the_part_without_batch_norm_learns_more_slowly():
+    network = build_model('realtime_unet_m')
+    groups = parameter_groups(network, 0.1, 0.5)
+    slow = sum(p.numel() for group in groups if group['rate'] == 0.5 for p in group['params'])
+    decoder_and_head = [*network.decoder.parameters(), *network.head.parameters()]
+    assert slow == sum(p.numel() for p in decoder_and_head)
+    everything = sum(p.numel() for group in groups for p in group['params'])
+    assert everything == sum(p.numel() for p in network.parameters())
 
 
 def test_each_phase_leaves_a_checkpoint_whose_weights_load_with_every_key(toy):

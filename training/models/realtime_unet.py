@@ -84,6 +84,7 @@ class RealtimeUNet(nn.Module):
         )
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
         self.apply(_init_conv)
+        self.decoder.apply(_centre_conv)
         # Start from a constant, about 1.5 m: loud random maps would drive the decoder's ReLUs,
         # which no batch norm holds, into silence within the first steps, and many for good.
         nn.init.normal_(self.head.weight, std=HEAD_STD)
@@ -107,6 +108,14 @@ def _init_conv(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _centre_conv(module: nn.Module) -> None:
+    # What comes in is positive: weights that do not add up to 0 would shift a whole channel, and
+    # where no batch norm takes the shift away, a third of the ReLUs would start silent.
+    if isinstance(module, nn.Conv2d):
+        with torch.no_grad():
+            module.weight -= module.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
 def check_size(image: Tensor) -> None:
