@@ -137,7 +137,9 @@ def test_a_phase_stops_at_its_time_limit_at_the_lowest_rate(toy, tmp_path):
 
 @pytest.mark.slow
 def test_training_learns_that_bright_is_near(toy):
-    path = train(toy(phases=(Phase(16, 32, 8, 120, 3e-3),)))
+    settings = Trainer(validate_every_steps=60, warmup_steps=10, threads=1, ema_decay=0.9,
+                       decoder_rate=1.0)
+    path = train(toy(phases=(Phase(16, 32, 8, 120, 3e-3),), trainer=settings))
     network, _ = load_model(path)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     grey = torch.tensor([0.2, 0.8]).view(2, 1, 1, 1).expand(2, 3, 16, 32)
