@@ -33,8 +33,8 @@ def make_model(tmp_path_factory) -> Callable[..., Path]:
 
 def build_model(path: Path, kind: str = 'metric', *, depth: float = 2.0, brightness: float = 0.0,
                 nan: str = '', confidence: float | None = None, contract: bool = True,
-                work: int = 0, height: int = 48, width: int = 64, size_multiple: int = 0,
-                canonical_focal_px: float | None = None, **spec) -> Path:
+                work: int = 0, fails: bool = False, height: int = 48, width: int = 64,
+                size_multiple: int = 0, canonical_focal_px: float | None = None, **spec) -> Path:
     """Write a network whose output follows from its input by hand.
 
     The output is ``depth + brightness * b`` where b is the mean of the normalised channels
@@ -56,12 +56,16 @@ def build_model(path: Path, kind: str = 'metric', *, depth: float = 2.0, brightn
     work : int
         How many 256 x 256 matrices are multiplied in a row before the answer: makes it slow,
         about 0.3 ms each.
+    fails : bool
+        Whether the network ends in an error at run time for a white image.
     height, width, size_multiple, canonical_focal_px, **spec
         Fields of the contract.
     """
     shape = ('h', 'w') if size_multiple else (height, width)
     outputs = ['depth'] if confidence is None else ['depth', 'confidence']
     nodes, weights = _network(depth, brightness, nan, confidence, work)
+    if fails:
+        _fail_for_white(nodes, weights)
     graph = helper.make_graph(
         nodes, 'test', [helper.make_tensor_value_info('image', TensorProto.FLOAT, (1, 3, *shape))],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 1, *shape))
@@ -119,6 +123,18 @@ def _slow_down(nodes, weights, last, work):
               helper.make_node('Mul', ['p', 'zero'], ['nothing']),
               helper.make_node('Add', [last, 'nothing'], ['late'])]
     return 'late'
+
+
+def _fail_for_white(nodes, weights):
+    """Add 0, looked up in a list of one by an index that is 1 for a white image."""
+    weights += [numpy_helper.from_array(np.zeros(1, np.float32), 'list'), _weight('edge', 1.1)]
+    nodes[-1].input[0], last = 'checked', nodes[-1].input[0]
+    nodes[-1:-1] = [
+        helper.make_node('ReduceMean', ['image'], ['light'], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node('Mul', ['light', 'edge'], ['place']),
+        helper.make_node('Cast', ['place'], ['index'], to=TensorProto.INT64),
+        helper.make_node('Gather', ['list', 'index'], ['found']),
+        helper.make_node('Add', [last, 'found'], ['checked'])]
 
 
 def _weight(name, value):

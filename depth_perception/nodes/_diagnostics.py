@@ -196,6 +196,7 @@ class Health:
                         f'{rate_in:.1f} Hz in, {rate_out:.1f} Hz out')
         values = {**self._values(), 'input rate [Hz]': f'{rate_in:.2f}',
                   'output rate [Hz]': f'{rate_out:.2f}', 'received': 0, 'processed': 0,
+                  'overwritten': 0,
                   **self._tally.counts(), **self._latencies()}
         return DiagnosticStatus(
             # a byte in Python: b'\x02', as DiagnosticStatus.ERROR is

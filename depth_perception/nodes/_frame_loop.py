@@ -24,14 +24,19 @@ class SizeError(ValueError):
     """Image and depth of one moment differ in size."""
 
 
+class EngineError(ValueError):
+    """What runs the model failed for this frame: out of memory, a graph that fits no longer."""
+
+
 # What makes a frame unusable, and the name under which it is counted.
-REASONS = {MessageError: 'message', ImageError: 'image', SizeError: 'sizes',
+REASONS = {MessageError: 'message', ImageError: 'image', SizeError: 'sizes', EngineError: 'engine',
            PointCloudError: 'point cloud', StereoError: 'stereo'}
 
 
 class _Queued(NamedTuple):
     header: Header
     frame: Any
+    arrived: float      # [s] of time.perf_counter()
 
 
 class FrameLoop:
@@ -82,17 +87,21 @@ class FrameLoop:
     def put(self, header: Header, frame: Any) -> None:
         """Take a frame from a callback."""
         self._health.received()
-        self._health.clock.record('image age', self._age_s(header))
+        self._record_age('image age', header)
         self._watch_stamp(stamp_ns(header))
         if not self.enabled:
             self._health.count('skipped.disabled')
-        elif self._worker is not None and self._worker.put(_Queued(header, frame)):
+        elif self._worker is not None and self._worker.put(
+                _Queued(header, frame, time.perf_counter())):
             self._dropped()
 
     def findings(self) -> Iterator[Finding]:
-        """Say that the node was switched off, if it was."""
+        """Say that the node was switched off, or that its time stands still at zero."""
         if not self.enabled:
             yield Finding(Level.WARN, 'disabled; call the service ~/enable with data: true')
+        if not self._node.get_clock().now().nanoseconds:
+            yield Finding(Level.WARN, 'use_sim_time is true and nothing came on /clock: ages are '
+                          'unknown; start the simulator, or play the bag with --clock')
 
     def _dropped(self) -> None:
         if self._every:
@@ -114,7 +123,7 @@ class FrameLoop:
             self._health.count('missing by stamp', step.missing)
 
     def _work(self, queued: _Queued) -> None:
-        start = time.perf_counter()
+        self._health.clock.record('wait', time.perf_counter() - queued.arrived)
         try:
             published = self._process(queued.frame)
         except CameraInfoError as error:
@@ -126,13 +135,15 @@ class FrameLoop:
         if not published:
             self._health.count('skipped.no subscriber')
             return
-        self._health.clock.record('total', time.perf_counter() - start)
-        self._health.clock.record('output age', self._age_s(queued.header))
+        self._health.clock.record('total', time.perf_counter() - queued.arrived)
+        self._record_age('output age', queued.header)
         self._health.processed()
 
-    def _age_s(self, header: Header) -> float:
-        # by hand: rclpy's Time refuses a stamp before 1970, and a bad driver may well send one
-        return (self._node.get_clock().now().nanoseconds - stamp_ns(header)) / NS_PER_S
+    def _record_age(self, name: str, header: Header) -> None:
+        now = self._node.get_clock().now().nanoseconds
+        if now:  # simulated time is 0 until the first /clock
+            # by hand: rclpy's Time refuses a stamp before 1970, and a bad driver may send one
+            self._health.clock.record(name, (now - stamp_ns(header)) / NS_PER_S)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.enabled = request.data

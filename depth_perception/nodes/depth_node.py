@@ -19,6 +19,7 @@ from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.nodes._camera import Camera, View
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
+from depth_perception.nodes._frame_loop import EngineError
 from depth_perception.nodes._inputs import Input, image_type, input_qos, received_color
 from depth_perception.nodes._lifecycle import run
 from depth_perception.nodes._messages import ColorImage
@@ -127,9 +128,12 @@ class DepthMaker:
             with health.clock.stage('rectify'):
                 image = self._rectified = view.rectifier(image, self._rectified)
         self._estimator.min_depth, self._estimator.max_depth = config.min_depth, config.max_depth
-        estimate = self._estimator(
-            image, view.intrinsics, channel_order=color.channel_order, clock=health.clock,
-            out=self._depth_output.buffer(*image.shape[:2]))
+        try:
+            estimate = self._estimator(
+                image, view.intrinsics, channel_order=color.channel_order, clock=health.clock,
+                out=self._depth_output.buffer(*image.shape[:2]))
+        except inference.BackendError as error:
+            raise EngineError(str(error)) from error
         if view.rectifier is not None and view.rectifier.unseen is not None:
             # what the network makes of the black rim is no measurement
             np.copyto(estimate.depth, np.nan, where=view.rectifier.unseen)

@@ -69,7 +69,7 @@ def camera_topics(context: LaunchContext) -> list[tuple[str, str]]:
     """Return the remappings of a node that listens to a camera."""
     image = value(context, 'image_topic')
     info = value(context, 'camera_info_topic') or beside(image, 'camera_info')
-    return [('image', image), ('image/compressed', f'{image}/compressed'), ('camera_info', info)]
+    return [('image', image), ('camera_info', info)]
 
 
 def beside(topic: str, name: str) -> str:

@@ -16,7 +16,8 @@ PICTURE = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
 
 @pytest.fixture(scope='module')
 def node(graph, make_model):
-    return graph.spawn('depth_node', params={'model': str(make_model('metric', nan='dark'))})
+    model = make_model('metric', nan='dark', fails=True)
+    return graph.spawn('depth_node', params={'model': str(model)})
 
 
 @pytest.fixture(scope='module')
@@ -162,6 +163,12 @@ def test_nan_from_the_model_is_nan_in_the_depth_and_is_counted(graph, camera, no
         node, lambda level, text, values: values.get('frames with NaN from the model') == '1')
     assert level == 1 and 'NaN' in text
     camera.send_until([depth], PICTURE)
+
+
+def test_an_engine_that_fails_for_a_frame_is_counted_and_the_next_frame_comes(
+        graph, camera, node, refused):
+    refused(lambda: camera.send(np.full_like(PICTURE, 255)), 'rejected.engine',
+            'does not run', 'try another backend')
 
 
 def test_a_parameter_out_of_range_is_refused_with_the_range(graph, node):
