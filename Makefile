@@ -53,8 +53,11 @@ bench: $(VENV)/.stamp-test
 	mkdir -p benchmarks/results
 	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(RUN) $$script; done
 
+CONFIG := training/configs/realtime_unet_m.yaml
 train-default: $(VENV)/.stamp-test
-	$(RUN) -m training.train training/configs/realtime_unet_m.yaml
+	$(RUN) -m training.train $(CONFIG)
+	$(RUN) -m training.export $(CONFIG)
+	$(RUN) -m training.evaluate $(CONFIG)
 
 clean:
 	rm -rf $(VENV) .venv-compat build install log dist demo_output *.egg-info

@@ -108,7 +108,8 @@ def measure(estimator: DepthEstimator, base: Baselines, folder: Path) -> dict[st
         table[row] = summarise([p for entry in entries for p in by_entry[entry.name]])
         log.info('%s: %s', row, table[row]['compared']['abs_rel'])
     for row, entries in evaluation.pooled().items():
-        table[f'pooled: {row}'] = summarise([p for e in entries for p in by_entry[e.name]])
+        if entries:  # without DATA_ROOT there are no real pictures to pool
+            table[f'pooled: {row}'] = summarise([p for e in entries for p in by_entry[e.name]])
     return table
 
 

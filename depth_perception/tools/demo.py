@@ -120,7 +120,7 @@ def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> in
         Folder for pictures, bags, point clouds and ``summary.json``.
     """
     # A terminal narrower than the table, or none, would fold every column.
-    console = Console(width=max(110, Console().width))
+    console = Console(width=max(124, Console().width))
     output.mkdir(parents=True, exist_ok=True)
     sources = [own(source, hfov_deg)] if source else [motorcycle(output / 'motorcycle'), room()]
     _adopt(graph_environment())
