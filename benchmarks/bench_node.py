@@ -158,7 +158,7 @@ def slower_model(folder: Path) -> Path:
     path = folder / 'slower.onnx'
     shutil.copy(find_model(DEFAULT_MODEL), path)
     write_spec(path, dataclasses.replace(
-        read_spec(path), name='slower', input_height=360, input_width=480))
+        read_spec(path), name='slower', input_height=352, input_width=480))
     return path
 
 
