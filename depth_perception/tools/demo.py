@@ -183,6 +183,10 @@ def _wait_for_depth(observer: Observer, namespace: str, nodes: tuple[NodeProcess
     def arrived() -> bool:
         for node in nodes:
             node.check_alive()
+        for name in ('camera_node', 'depth_node'):
+            why, _ = observer.status_of(f'{namespace[1:]}/{name}')
+            if why.startswith('not configured: '):
+                raise RuntimeError(f'{name} is {why}')
         return len(watch.stamps_ns) > 3
 
     if not observer.spin(START_TIMEOUT_S, arrived):

@@ -18,10 +18,13 @@ from depth_perception.colorize import annotate, colorize
 from depth_perception.metrics import depth_metrics
 from depth_perception.nodes._messages import camera_model, to_depth, to_rgb
 from depth_perception.point_cloud import render_cloud, write_ply
-from depth_perception.tools.recorder import message_class
+from depth_perception.tools.recorder import RecordingError, message_class
 
 #: Limits of the colour scale in metres, equal for prediction and truth.
 NEAR_M, FAR_M = 0.5, 8.0
+#: What the pictures show, below the depth node's name.
+DRAWN = ('depth/image_rect', 'depth/camera_info', 'points', 'stereo/side_by_side',
+         'stereo/anaglyph')
 OVERVIEW_HEIGHT = 300  # px; four pictures then fit the width of a page
 
 
@@ -93,9 +96,10 @@ def print_table(console: Console, results: dict[str, dict]) -> None:
 
 
 def draw(bag: Path, namespace: str, folder: Path, truth: np.ndarray | None) -> None:
-    """Draw the bag's last messages into ``folder``: PNG pictures and a .ply."""
-    topics = last_messages(bag)
+    """Draw the last moment that all topics of the bag hold: PNG pictures and a .ply."""
     node = f'{namespace}/depth_node'
+    topics = last_moment(bag, [f'{namespace}/image', *(f'{node}/{name}' for name in DRAWN)],
+                         [f'{namespace}/ground_truth/depth'])
     image = _bgr(topics[f'{namespace}/image'])
     depth = to_depth(topics[f'{node}/depth/image_rect'])
     if f'{namespace}/ground_truth/depth' in topics:
@@ -128,16 +132,26 @@ def side_by_side_at_height(pictures: list[np.ndarray], height: int) -> np.ndarra
     ])
 
 
-def last_messages(bag: Path) -> dict[str, object]:
-    """Return the last message of each topic, decoded by rclpy."""
-    latest = {}
+def last_moment(bag: Path, topics: list[str], if_present: list[str]) -> dict[str, object]:
+    """Return the messages with the last stamp that all topics share, decoded by rclpy.
+
+    Raises
+    ------
+    RecordingError
+        There is no such stamp.
+    """
+    by_topic: dict[str, dict[int, object]] = {}
     with Reader(bag) as reader:
-        for connection, _, data in reader.messages():
-            latest[connection.topic] = connection.msgtype, bytes(data)
-    return {
-        topic: deserialize_message(data, message_class(kind))
-        for topic, (kind, data) in latest.items()
-    }
+        drawn = [c for c in reader.connections if c.topic in {*topics, *if_present}]
+        for connection, _, data in reader.messages(connections=drawn):
+            message = deserialize_message(bytes(data), message_class(connection.msgtype))
+            stamp = message.header.stamp
+            moments = by_topic.setdefault(connection.topic, {})
+            moments[stamp.sec * 1_000_000_000 + stamp.nanosec] = message
+    shared = set.intersection(*(set(moments) for moments in by_topic.values()))
+    if not shared:
+        raise RecordingError(f'{bag}: no moment is in all topics; is the machine overloaded?')
+    return {topic: moments[max(shared)] for topic, moments in by_topic.items()}
 
 
 def _legend(depth: np.ndarray) -> np.ndarray:

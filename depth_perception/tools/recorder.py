@@ -66,8 +66,9 @@ class BagRecorder:
         Full topic names. Each needs a publisher already, since the bag states its type and
         quality of service.
     limit : int
-        Messages kept of each topic; the subscription ends there, so that a node that computes
-        only what is subscribed is free for the rest.
+        Messages kept of each topic, counted from when every topic has been heard once, so that
+        the topics hold the same moments. The subscription ends there: a node that computes only
+        what is subscribed is then free for the rest.
 
     Raises
     ------
@@ -83,6 +84,7 @@ class BagRecorder:
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         self.counts = dict.fromkeys(topics, 0)
+        self._unheard = set(topics)
         self._subscriptions = {topic: self._subscribe(topic) for topic in topics}
 
     def _subscribe(self, topic: str):
@@ -108,7 +110,8 @@ class BagRecorder:
         )
 
     def _write(self, connection: Connection, data: bytes) -> None:
-        if self.counts[connection.topic] == self._limit:
+        self._unheard.discard(connection.topic)
+        if self._unheard or self.counts[connection.topic] == self._limit:
             return
         self._writer.write(connection, time.time_ns(), data)
         self.counts[connection.topic] += 1
