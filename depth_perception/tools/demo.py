@@ -7,6 +7,7 @@ comes out is measured, recorded into a bag and drawn.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import os
 from pathlib import Path
 import shutil
 
@@ -142,8 +143,6 @@ def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> in
 
 def _adopt(environment: dict[str, str]) -> None:
     """Give this process the transport of the nodes; it must precede ``rclpy.init``."""
-    import os
-
     os.environ.update(environment)
 
 
@@ -206,9 +205,9 @@ def _measure(observer: Observer, namespace: str, source: Source, seconds: float)
     observer.spin(seconds + 1.0)
     # A frame whose image arrived before the other subscriptions matched, or whose depth is
     # still under way, is no loss: only stamps inside what every watch saw are counted.
-    if not (depths.stamps_ns and clouds.stamps_ns):
+    if not (images.stamps_ns and depths.stamps_ns and clouds.stamps_ns):
         why, _ = observer.status_of(f'{source.name}/depth_node')
-        raise RuntimeError(f'depth or points stopped; depth_node says: {why}')
+        raise RuntimeError(f'images, depth or points stopped; depth_node says: {why}')
     first = max(images.stamps_ns[0], depths.stamps_ns[0])
     last = min(images.stamps_ns[-1], depths.stamps_ns[-1])
     frames_in, frames_out = (
