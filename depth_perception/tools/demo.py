@@ -99,6 +99,8 @@ def room() -> Source:
 
 def own(source: str, hfov_deg: float) -> Source:
     """Stream a user's own video, picture, folder or webcam."""
+    if Path(source).exists():  # the nodes run in another folder
+        source = str(Path(source).resolve())
     return Source(
         'own',
         {'source': source, 'loop': True, 'rate_hz': 15.0, 'hfov_deg': hfov_deg},
@@ -122,6 +124,7 @@ def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> in
     """
     # A terminal narrower than the table, or none, would fold every column.
     console = Console(width=max(124, Console().width))
+    output = output.resolve()  # the nodes run in another folder
     output.mkdir(parents=True, exist_ok=True)
     sources = [own(source, hfov_deg)] if source else [motorcycle(output / 'motorcycle'), room()]
     _adopt(graph_environment())
