@@ -8,7 +8,7 @@ from .scene_mesh import SceneError
 
 CLEARANCE = 0.25      # metres that a camera keeps from every surface
 KINDS = ('walk', 'closeup', 'overview')
-_SHARES = (0.55, 0.3, 0.15)
+_SHARES = (0.45, 0.25, 0.3)
 _BATCH = 24
 
 

@@ -65,9 +65,9 @@ def _random_size(rng) -> np.ndarray:
     """Rooms, corridors and halls."""
     kind = rng.random()
     if kind < 0.12:
-        size = rng.uniform([1.5, 4.0, 2.3], [2.4, 10.0, 3.0])
-    elif kind < 0.25:
-        size = rng.uniform([6.0, 5.0, 2.7], [10.0, 8.0, 3.5])
+        size = rng.uniform([1.5, 4.0, 2.3], [2.8, 14.0, 3.2])
+    elif kind < 0.38:
+        size = rng.uniform([6.0, 5.0, 2.7], [14.0, 11.0, 4.5])
     else:
         size = rng.uniform([2.6, 2.5, 2.3], [6.5, 5.5, 3.0])
     return size if rng.random() < 0.5 else size[[1, 0, 2]]

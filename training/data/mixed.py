@@ -19,10 +19,10 @@ from training.data.splits import SplitError, load_splits
 log = logging.getLogger(__name__)
 
 
-DEFAULT_WEIGHTS = {'procedural_train': 0.58, 'aws_small_house_train': 0.15,
-                   'aws_bookstore_train': 0.13, 'tum_fr1_rpy_train': 0.14}
-DEFAULT_VIEWS = {'procedural_train': 3840, 'aws_small_house_train': 832,
-                 'aws_bookstore_train': 768, 'tum_fr1_rpy_train': 144, 'procedural_val': 128,
+DEFAULT_WEIGHTS = {'procedural_train': 0.58, 'aws_small_house_train': 0.17,
+                   'aws_bookstore_train': 0.15, 'tum_fr1_rpy_train': 0.10}
+DEFAULT_VIEWS = {'procedural_train': 8192, 'aws_small_house_train': 1024,
+                 'aws_bookstore_train': 1024, 'tum_fr1_rpy_train': 144, 'procedural_val': 128,
                  'aws_small_house_val': 64, 'aws_bookstore_val': 64, 'tum_fr1_rpy_val': 36}
 
 

@@ -7,7 +7,7 @@ from depth_perception.geometry import Intrinsics
 from depth_perception.scenes import Room
 from training.data.worlds import HFOV_DEG, MAX_DEPTH_M
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 TRIES_PER_VIEW = 4
 MEDIAN_DEPTH_M, NEAREST_M = (0.25, 9.0), 0.1
 
