@@ -1,31 +1,57 @@
-"""The architectures by name; a new one is a file here and a line below."""
+"""The architectures by name; a new one is a file here and a line below.
+
+A network maps normalised RGB, (B, 3, H, W) float32, to a map (B, 1, h, w) and says in class
+attributes what it takes and gives:
+
+output_kind
+    'log': natural log of canonical metres; 'metric': canonical metres.
+size_multiple
+    Height and width must be multiples of it; or, where layers fix the size,
+input_size
+    the (height, width) that the image must have.
+stages
+    Names for ``set_stage``, in the order in which they are trained; only where parts are trained
+    one after the other. Without a call all parts train together and the last one gives the map.
+
+In training mode a network with deep supervision returns a tuple of maps. The module of each
+architecture has ``tiny()``, a small net of the same structure, for tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+import inspect
 
 from torch import nn
 
-from training.models.realtime_unet import realtime_unet
-from training.models.unet import UNet
+from training.models.realtime_unet import realtime_unet, realtime_unet_a, realtime_unet_m
+from training.models.unet import unet
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    'realtime_unet_r': partial(realtime_unet, 'R'),
-    'realtime_unet_a': partial(realtime_unet, 'A'),
-    'realtime_unet_m': partial(realtime_unet, 'M'),
-    'unet': UNet,
+# Called without arguments each builds the paper's default.
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    'realtime_unet': realtime_unet,
+    'realtime_unet_r': realtime_unet,
+    'realtime_unet_a': realtime_unet_a,
+    'realtime_unet_m': realtime_unet_m,
+    'unet': unet,
 }
 
 
-def build_model(name: str) -> nn.Module:
-    """Build the architecture `name` with fresh weights.
+def build_model(name: str, **options: object) -> nn.Module:
+    """Build the architecture `name` with fresh weights; `options` as its builder names them.
 
     Raises
     ------
     ValueError
-        Unknown name; the message lists the choices.
+        Unknown name, or an option that this architecture does not have; the message lists the
+        choices.
     """
     if name not in MODELS:
         raise ValueError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}")
-    return MODELS[name]()
+    known = inspect.signature(MODELS[name]).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"model {name!r} has no option {option!r}; it has {', '.join(known) or 'none'}"
+            )
+    return MODELS[name](**options)

@@ -5,7 +5,7 @@ blocks and the size (1.22 M parameters, 101 channels at 1/16) but not the widths
 
 - ``R`` (16, 32, 48, 104, 101), 1,215,878 parameters: near the paper's speed ratio of 6x;
 - ``A`` (21, 41, 61, 81, 101), 1,222,286 parameters: the only even progression of that size;
-- ``M`` (16, 32, 48, 96, 192), 1,131,456 parameters: pools before the convolutions of a block
+- ``M`` (16, 32, 48, 96, 192), 1,131,457 parameters: pools before the convolutions of a block
   instead of after, and keeps every width a multiple of 16, which fills the vector units.
 """
 
@@ -16,6 +16,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from training.models.input_size import check_multiple
 
 SIZE_MULTIPLE = 16
 HEAD_STD, HEAD_BIAS = 0.01, 0.4
@@ -69,6 +71,9 @@ class RealtimeUNet(nn.Module):
         Pool before (True) or after (False) the two convolutions of an encoder block.
     """
 
+    output_kind = 'log'
+    size_multiple = SIZE_MULTIPLE
+
     def __init__(self, widths: Sequence[int], mids: Sequence[int], pool_first: bool) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -91,8 +96,8 @@ class RealtimeUNet(nn.Module):
         nn.init.constant_(self.head.bias, HEAD_BIAS)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (B, 3, H, W) float to (B, 1, H, W); H and W multiples of 16."""
-        check_size(image)
+        """Map (B, 3, H, W) to (B, 1, H, W) log depth; H and W multiples of 16."""
+        check_multiple(image, self.size_multiple)
         maps = [self.stem(image)]
         for block in self.encoder:
             maps.append(block(maps[-1]))
@@ -118,23 +123,32 @@ def _centre_conv(module: nn.Module) -> None:
             module.weight -= module.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
-def check_size(image: Tensor) -> None:
-    """Raise ValueError unless height and width of (B, C, H, W) are multiples of 16."""
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
-        return  # the exported graph carries the rule in its contract
-    height, width = image.shape[-2:]
-    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        raise ValueError(
-            f'image is {height}x{width}; height and width must be multiples of '
-            f'{SIZE_MULTIPLE}: resize or pad it first'
-        )
+def realtime_unet(width_set: str = 'R') -> RealtimeUNet:
+    """Build the Realtime U-Net with the width set 'R', 'A' or 'M' (see the module's text).
 
-
-def realtime_unet(width_set: str) -> RealtimeUNet:
-    """Build the Realtime U-Net with the width set 'R', 'A' or 'M' (see the module's text)."""
+    Raises
+    ------
+    ValueError
+        Another width set.
+    """
     if width_set not in _SETS:
         raise ValueError(f"width set {width_set!r} is unknown; choose one of {', '.join(_SETS)}")
     widths, mid, pool_first = _SETS[width_set]
     down = list(reversed(widths))
     mids = [mid(c_in + c_out, c_out) for c_in, c_out in pairwise(down)]
     return RealtimeUNet(widths, mids, pool_first)
+
+
+def realtime_unet_a() -> RealtimeUNet:
+    """Build the Realtime U-Net with the evenly growing widths."""
+    return realtime_unet('A')
+
+
+def realtime_unet_m() -> RealtimeUNet:
+    """Build the Realtime U-Net with the widths that run fastest."""
+    return realtime_unet('M')
+
+
+def tiny() -> RealtimeUNet:
+    """Build the same structure with few channels, for tests."""
+    return RealtimeUNet((8, 8, 12, 12, 16), (16, 16, 16, 16), pool_first=False)
