@@ -272,8 +272,8 @@ def test_furniture_from_outside_is_put_into_the_room():
 
 def test_rooms_differ_in_size_and_are_of_human_scale():
     sizes = np.array([Room.random(seed).size for seed in range(100, 104)])
-    assert np.all(sizes[:, :2] >= 1.5) and np.all(sizes[:, :2] <= 10)
-    assert np.all((sizes[:, 2] >= 2.3) & (sizes[:, 2] <= 3.5))
+    assert np.all(sizes[:, :2] >= 1.5) and np.all(sizes[:, :2] <= 14)
+    assert np.all((sizes[:, 2] >= 2.3) & (sizes[:, 2] <= 4.5))
     assert np.ptp(sizes[:, 0]) > 1
 
 
