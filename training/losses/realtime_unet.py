@@ -11,73 +11,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-import torch.nn.functional as F
 
-SSIM_WINDOW = 11
-SSIM_SIGMA_PX = 1.5
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask`; 0 with zero gradient where nothing is valid."""
-    # where, not a product: a NaN behind the mask would survive multiplication by 0.
-    kept = torch.where(mask, values, torch.zeros_like(values))
-    return kept.sum() / mask.sum().clamp(min=1)
-
-
-def _blur(x: Tensor) -> Tensor:
-    # (B, C, H, W) -> same; separable Gaussian, zero outside the image
-    offsets = torch.arange(SSIM_WINDOW, dtype=x.dtype, device=x.device) - SSIM_WINDOW // 2
-    line = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA_PX**2))
-    kernel = (line / line.sum()).repeat(x.shape[1], 1, 1, 1)  # (C, 1, 1, 11)
-    pad = SSIM_WINDOW // 2
-    x = F.conv2d(x, kernel, padding=(0, pad), groups=x.shape[1])
-    return F.conv2d(x, kernel.transpose(2, 3), padding=(pad, 0), groups=x.shape[1])
-
-
-def masked_ssim(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Structural similarity per pixel of maps with values in 0..1, over valid pixels only.
-
-    SSIM = (2 mx my + C1)(2 sxy + C2) / ((mx^2 + my^2 + C1)(sx^2 + sy^2 + C2)) with C1 = 0.01^2,
-    C2 = 0.03^2 and Gaussian windows (11 px, sigma 1.5) renormalised over the valid pixels in
-    them, so that neither holes nor the image border change a statistic.
-
-    Parameters
-    ----------
-    x, y : Tensor
-        (B, 1, H, W) float.
-    mask : Tensor
-        (B, 1, H, W) bool.
-
-    Returns
-    -------
-    Tensor
-        (B, 1, H, W); meaningless where `mask` is False.
-    """
-    zero = torch.zeros_like(x)
-    x, y = torch.where(mask, x, zero), torch.where(mask, y, zero)
-    weight = mask.to(x.dtype)
-    sums = _blur(torch.cat([x, y, x * x, y * y, x * y, weight], dim=1))  # (B, 6, H, W)
-    mean = sums[:, :5] / sums[:, 5:].clamp(min=1e-6)
-    mx, my, mxx, myy, mxy = mean.split(1, dim=1)
-    c1, c2 = 0.01**2, 0.03**2
-    covariance = mxy - mx * my
-    variances = (mxx - mx * mx).clamp(min=0) + (myy - my * my).clamp(min=0)
-    return ((2 * mx * my + c1) * (2 * covariance + c2)) / (
-        (mx * mx + my * my + c1) * (variances + c2)
-    )
-
-
-def edge_weight(image: Tensor) -> Tensor:
-    """(1 - exp(-|gx|)) + (1 - exp(-|gy|)) of the grey image.
-
-    `image` is (B, 3, H, W) RGB in 0..1; gradients are forward differences, 0 in the last row and
-    column; grey is ITU-R BT.601. Returns (B, 1, H, W).
-    """
-    red_green_blue = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    grey = (image * red_green_blue).sum(dim=1, keepdim=True)
-    gx = F.pad((grey[..., :, 1:] - grey[..., :, :-1]).abs(), (0, 1, 0, 0))
-    gy = F.pad((grey[..., 1:, :] - grey[..., :-1, :]).abs(), (0, 0, 0, 1))
-    return 2 - torch.exp(-gx) - torch.exp(-gy)
+from training.losses.edges import edge_weight
+from training.losses.masked import masked_mean
+from training.losses.ssim import masked_ssim
 
 
 def relative_error(log_ratio: Tensor) -> Tensor:
