@@ -24,8 +24,10 @@ import inspect
 
 from torch import nn
 
+from training.models.eigen import eigen
 from training.models.realtime_unet import realtime_unet, realtime_unet_a, realtime_unet_m
 from training.models.unet import unet
+from training.models.unetpp import unetpp18, unetpp34, unetpp50
 
 # Called without arguments each builds the paper's default.
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -34,6 +36,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     'realtime_unet_a': realtime_unet_a,
     'realtime_unet_m': realtime_unet_m,
     'unet': unet,
+    'unetpp18': unetpp18,
+    'unetpp34': unetpp34,
+    'unetpp50': unetpp50,
+    'eigen': eigen,
 }
 
 
