@@ -89,6 +89,9 @@ def find_model(name: str | Path) -> Path:
     ModelError
         If there is none; the message lists the names that exist.
     """
+    if not str(name):
+        raise ModelError('model is empty; give a path to an ONNX file, or one of the installed '
+                         f'models: {_installed_names()}')
     path = Path(name).expanduser()
     if path.is_file():
         return path

@@ -82,7 +82,7 @@ class FrameLoop:
         """Finish the frame in work and end the worker; nothing is published after this."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.stop()
+            self._health.count('skipped.inactive', worker.stop())
 
     def put(self, header: Header, frame: Any) -> None:
         """Take a frame from a callback."""

@@ -115,20 +115,17 @@ class InfoWriter:
 
 
 class DepthOutput:
-    """Depth as image, its camera_info, its picture in colours, and the confidence in it."""
+    """Depth as image, its camera_info, and its picture in colours."""
 
     stage = 'depth'
 
-    def __init__(self, node: Node, confidence: bool = False) -> None:
+    def __init__(self, node: Node) -> None:
         self._depth = advertise(node, Image, '~/depth/image_rect')
         self._info = advertise(node, CameraInfo, '~/depth/camera_info')
         self._colored = advertise(node, Image, '~/depth/image_colored')
         self.publishers = [self._depth, self._info, self._colored]
-        self._confidence = advertise(node, Image, '~/confidence') if confidence else None
-        if self._confidence is not None:
-            self.publishers.append(self._confidence)
         self._metres, self._millimetres = ImageWriter('32FC1'), ImageWriter('16UC1')
-        self._colors, self._trust = ImageWriter('bgr8'), ImageWriter('32FC1')
+        self._colors = ImageWriter('bgr8')
         self._info_writer = InfoWriter()
 
     def buffer(self, height: int, width: int) -> np.ndarray:
@@ -146,9 +143,6 @@ class DepthOutput:
             colorize(frame.depth, config.color_near, config.color_far, config.color_map,
                      out=self._colors.prepare(*shape))
             yield self._colored, self._colors.message(frame.header)
-        if self._confidence is not None and wanted(self._confidence):
-            np.copyto(self._trust.prepare(*shape), frame.confidence)
-            yield self._confidence, self._trust.message(frame.header)
 
     def _depth_message(self, frame: DepthFrame, openni: bool) -> Image:
         writer = self._millimetres if openni else self._metres
@@ -174,6 +168,22 @@ def to_millimetres(depth: np.ndarray, out: np.ndarray) -> None:
     millimetres = cv2.multiply(depth, 1000.0)
     millimetres[~(millimetres < 65535.5)] = 0.0
     np.copyto(out, np.rint(millimetres, out=millimetres), casting='unsafe')
+
+
+class ConfidenceOutput:
+    """How sure a model is of its depth, metric or not."""
+
+    stage = 'confidence'
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = advertise(node, Image, '~/confidence')
+        self.publishers = [self._publisher]
+        self._writer = ImageWriter('32FC1')
+
+    def messages(self, frame: DepthFrame, config: Any) -> Iterator[Ready]:
+        """Make the message."""
+        np.copyto(self._writer.prepare(*frame.depth.shape), frame.confidence)
+        yield self._publisher, self._writer.message(frame.header)
 
 
 class RelativeOutput:

@@ -83,7 +83,7 @@ class Pipeline(ManagedEntity):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop whatever runs."""
-        return self._attempt('shut down', self._clean_up)
+        return self._attempt('shut down', self._shut_down)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start anew after a transition that ended in a bug."""
@@ -121,6 +121,10 @@ class Pipeline(ManagedEntity):
         self._parameters.frozen = False
         self._state = 'unconfigured'
 
+    def _shut_down(self) -> None:
+        self._clean_up()
+        self._state = 'finalized'
+
     def _process(self, item: Any) -> bool:
         """Turn an item into what is subscribed; False where that is nothing."""
         if not self._outputs.wanted():
@@ -133,7 +137,9 @@ class Pipeline(ManagedEntity):
     def _findings(self) -> Iterator[Finding]:
         """Say why nothing comes out, or what is doubtful about it."""
         name = self._node.get_fully_qualified_name()
-        if self._state == 'unconfigured':
+        if self._state == 'finalized':
+            yield Finding(Level.ERROR, 'shut down for good; start the node anew')
+        elif self._state == 'unconfigured':
             yield Finding(Level.ERROR, f'not configured: {self._fault}' if self._fault else
                           f'not configured; call `ros2 lifecycle set {name} configure`')
         elif self._state == 'inactive':

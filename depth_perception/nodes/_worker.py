@@ -45,11 +45,12 @@ class FrameQueue(Generic[T]):
             self._items.clear()
         return count
 
-    def close(self) -> None:
-        """Let every ``get`` return ``None`` from now on."""
+    def close(self) -> int:
+        """Let every ``get`` return ``None`` from now on; return how many items are left."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            return len(self._items)
 
 
 class Worker(Generic[T]):
@@ -85,10 +86,11 @@ class Worker(Generic[T]):
         """Drop what waits; return how many items that were."""
         return self._queue.clear()
 
-    def stop(self) -> None:
-        """Finish the item in work, drop the others, end the thread."""
-        self._queue.close()
+    def stop(self) -> int:
+        """Finish the item in work, end the thread; return how many items it did not get to."""
+        left = self._queue.close()
         self._pool.shutdown(wait=True)
+        return left
 
     def result(self) -> None:
         """Raise what the work raised, if it did and the thread has ended."""

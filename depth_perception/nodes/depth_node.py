@@ -25,6 +25,7 @@ from depth_perception.nodes._lifecycle import run
 from depth_perception.nodes._messages import ColorImage
 from depth_perception.nodes._outputs import (
     CloudOutput,
+    ConfidenceOutput,
     DepthFrame,
     DepthOutput,
     Outputs,
@@ -88,12 +89,13 @@ class DepthMaker:
         engine = inference.load(config.model, backend=config.backend, threads=config.threads)
         self._estimator = DepthEstimator(engine)
         self._engine = engine
-        self._depth_output = DepthOutput(self._node, engine.spec.confidence)
+        self._depth_output = DepthOutput(self._node)
         metric = [self._depth_output, CloudOutput(self._node), StereoOutput(self._node)]
         relative = [] if self._estimator.is_metric else [RelativeOutput(self._node)]
         # of a relative model these have nobody who publishes on them, but someone who says so
         self._silent = Outputs(self._node, metric if relative else [])
-        return Outputs(self._node, relative or metric)
+        trust = [ConfidenceOutput(self._node)] if engine.spec.confidence else []
+        return Outputs(self._node, (relative or metric) + trust)
 
     def activate(self, config: DepthConfig, put: Callable[[Header, Any], None],
                  health: Health) -> None:

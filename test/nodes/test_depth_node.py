@@ -332,11 +332,13 @@ def test_nothing_is_computed_that_nobody_asked_for(graph, make_model, camera, su
 
 
 def test_a_relative_model_says_why_depth_stays_silent(graph, make_model, camera, subscribed):
-    model = make_model('relative', depth=0.25)
+    model = make_model('relative', depth=0.25, confidence=0.75)
     relative = graph.spawn('depth_node', {'model': str(model)}, name='relative')
     silent = subscribed.topics(relative, ('depth/image_rect', Image), ('points', PointCloud2))
     # no camera_info: inverse depth without a unit needs none
-    [msg] = subscribed.see(relative, ('relative_depth/image', Image), focal_px=None)
+    msg, trust = subscribed.see(
+        relative, ('relative_depth/image', Image), ('confidence', Image), focal_px=None)
+    np.testing.assert_allclose(pixels(trust), 0.75)
     np.testing.assert_allclose(pixels(msg), 0.25, rtol=1e-6)
     _, text, _ = graph.wait_for_diagnostics(
         relative, lambda level, text, values: 'without metres' in text and 'points' in text)

@@ -65,6 +65,23 @@ def test_stopping_finishes_the_item_in_work():
     assert done == ['only']
 
 
+def test_stopping_tells_how_many_it_did_not_get_to():
+    started, go_on, done = threading.Event(), threading.Event(), []
+
+    def work(item):
+        started.set()
+        go_on.wait(5)
+        done.append(item)
+
+    worker = Worker(work, 5)
+    for item in ('in work', 'waits', 'waits too'):
+        worker.put(item)
+        assert started.wait(5)
+    threading.Timer(0.05, go_on.set).start()
+    assert worker.stop() == 2
+    assert done == ['in work']
+
+
 def test_a_bug_in_the_work_is_raised_where_the_result_is_asked_for():
     ended = threading.Event()
 

@@ -255,6 +255,11 @@ def test_an_unknown_name_lists_those_that_exist(folders):
         find_model('unett')
 
 
+def test_no_name_at_all_lists_the_names(folders):
+    with pytest.raises(ModelError, match='model is empty; give a path .* models: none'):
+        find_model('')
+
+
 def test_a_path_that_does_not_exist_lists_the_names_as_well(folders):
     with pytest.raises(ModelError, match='model file .*x.onnx does not exist; .* models: none'):
         find_model('somewhere/x.onnx')
