@@ -32,7 +32,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 def segmentation_penalty(
     entropy: Tensor, lowest: Tensor, factor: float = PENALTY_FACTOR
 ) -> Tensor:
-    """Weighted rise, factor * max(0, CE - lowest CE so far); 0 where there is none yet (`lowest` = inf)."""
+    """`factor` * max(0, CE - lowest CE so far); 0 where there is none yet (lowest = inf)."""
     return factor * (entropy - lowest).clamp(min=0)
 
 
