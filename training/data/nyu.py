@@ -14,6 +14,7 @@ import re
 import h5py
 import numpy as np
 import scipy.io
+from scipy.io.matlab import MatReadError
 from torch.utils.data import Dataset
 
 from depth_perception.geometry import Intrinsics
@@ -151,7 +152,7 @@ def read_split(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         content = scipy.io.loadmat(path)
         train, test = (content[key].ravel().astype(int) - 1 for key in ('trainNdxs', 'testNdxs'))
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError) as error:
         raise DataError(f'{path} cannot be read as the official split: {error}; put splits.mat of '
                         f'the NYU Depth V2 page beside {LABELED}') from error
     both = np.concatenate([train, test])

@@ -94,7 +94,8 @@ class TrainPictures(Dataset):
             try:
                 return drawn, self.pictures.load(drawn)
             except UnreadableFile as error:
-                self.faults.add(drawn, error)
+                reason = error
+            self.faults.add(drawn, reason)
 
 
 class AllPictures(Dataset):
