@@ -115,6 +115,51 @@ def test_an_unknown_alignment_is_refused():
         depth_metrics(np.ones(2), np.ones(2), align='mean')
 
 
+def test_the_scale_invariant_error_is_half_the_mean_square_over_pairs_of_pixels():
+    rng = np.random.default_rng(2)
+    pred, truth = rng.uniform(1, 5, 20), rng.uniform(1, 5, 20)
+    e = np.log(pred / truth)
+    pairs = ((e[:, None] - e[None])**2).sum() / (2 * 20**2)
+    m = depth_metrics(pred, truth)
+    assert m['scale_invariant'] == pytest.approx(pairs)
+    assert m['silog'] == pytest.approx(100 * math.sqrt(pairs))
+
+
+def test_the_mean_squared_error_is_the_square_of_its_root():
+    m = depth_metrics(np.array([1.0, 5.0]), np.array([2.0, 2.0]))
+    assert (m['mse'], m['rmse']) == (5.0, math.sqrt(5.0))
+
+
+def test_pixels_are_counted():
+    m = depth_metrics(np.array([1.0, np.nan, 1.0]), np.array([1.0, 1.0, 0.0]))
+    assert (m['pixels'], m['truth_pixels']) == (1, 2)
+
+
+def test_the_eigen_crop_keeps_rows_45_to_470_and_columns_41_to_600():
+    truth, pred = np.full((480, 640), 2.0), np.full((480, 640), 9.0)
+    pred[45:471, 41:601] = 2.0
+    m = depth_metrics(pred, truth, crop='eigen')
+    assert (m['abs_rel'], m['pixels']) == (0, 426 * 560)
+    pred[45, 41] = pred[470, 600] = 9.0
+    assert depth_metrics(pred, truth, crop='eigen')['delta1'] < 1
+
+
+@pytest.mark.parametrize(('crop', 'message'), [
+    ('eigen', r'shape \(240, 320\); the Eigen crop is one of \(480, 640\) images'),
+    ('garg', "'garg'; it must be one of none, eigen"),
+])
+def test_a_crop_that_does_not_fit_is_refused(crop, message):
+    with pytest.raises(MetricsError, match=message):
+        depth_metrics(np.ones((240, 320)), np.ones((240, 320)), crop=crop)
+
+
+def test_weights_pull_the_interval_to_the_weighted_mean():
+    lo, hi = bootstrap_interval([1.0, 1.0], weights=[1, 5])
+    assert (lo, hi) == (1.0, 1.0)
+    middle = bootstrap_interval([0.0, 1.0] * 50, weights=[1, 3] * 50)
+    assert middle[0] < 0.75 < middle[1]
+
+
 def test_the_bootstrap_interval_is_that_of_the_normal_theory():
     values = np.random.default_rng(1).normal(5.0, 2.0, 400)
     lo, hi = bootstrap_interval(values)
