@@ -53,13 +53,15 @@ class TrainPictures(Dataset):
 
     Attributes
     ----------
+    sources
+        What `source` of the items can be.
     faults
         The damaged pictures that were met so far, by any worker.
     """
 
     def __init__(self, pictures: Pictures, config: DataConfig, faults: Faults, changed: bool):
         self.pictures, self.config, self.faults = pictures, config, faults
-        self.changed = changed
+        self.changed, self.sources = changed, [pictures.source]
         # Shared memory: workers that live on through the epochs see set_epoch too.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -103,6 +105,7 @@ class AllPictures(Dataset):
 
     def __init__(self, pictures: Pictures, config: DataConfig, faults: Faults):
         self.pictures, self.config, self.faults = pictures, config, faults
+        self.sources = [pictures.source]
         self._kept = np.array([i for i in range(len(pictures.names)) if self._readable(i)])
 
     def _readable(self, number: int) -> bool:
