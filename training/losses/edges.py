@@ -59,13 +59,11 @@ def smoothness_loss(
     disparity = kept(disparity, mask)
     if normalised:
         disparity = disparity / (image_means(disparity, mask) + 1e-7)
-    return _smoothness(disparity, mask, image) + _smoothness(
-        disparity.mT, mask.mT, image.mT
-    )
+    along_rows = _smoothness(disparity, mask, image)
+    return along_rows + _smoothness(disparity.mT, mask.mT, image.mT)
 
 
 def _smoothness(disparity: Tensor, mask: Tensor, image: Tensor) -> Tensor:
-    # along rows
     step = disparity.diff(dim=-1).abs()
     edge = image.diff(dim=-1).abs().mean(dim=1, keepdim=True)
     return masked_mean(step * torch.exp(-edge), mask[..., 1:] & mask[..., :-1])

@@ -17,7 +17,8 @@ def scale_and_shift(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[T
     """Per image the s and b of least sum (s p + b - t)^2 over `mask`, in closed form.
 
     s = cov(p, t) / var(p), b = mean t - s mean p: the normal equations, centred for precision.
-    A constant prediction leaves s open: then s = 1.
+    s is negative where prediction and target run against each other. A constant prediction leaves
+    s open: then s = 1.
 
     Parameters
     ----------
