@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import logging
+import pickle
 
 import cv2
 import numpy as np
@@ -212,3 +213,9 @@ def test_a_folder_of_empty_folders_has_no_picture(config, tmp_path):
         path.unlink()
     with pytest.raises(DataError, match='has no picture'):
         build(config)
+
+
+def test_a_data_set_can_be_sent_to_a_worker_that_did_not_fork(config):
+    data = build(config)
+    sent = pickle.loads(pickle.dumps(data))
+    assert torch.equal(sent[3]['image'], data[3]['image']) and sent[3]['name'] == data[3]['name']

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import pickle
 
 import h5py
 import numpy as np
@@ -223,3 +224,9 @@ def test_an_unknown_split_is_refused(config):
     ('kitchen_0028b_out', 'kitchen_0028'), ('nyu_office_0', 'nyu_office_0')])
 def test_takes_of_one_room_are_one_group(scene, room):
     assert scene_group(scene) == room
+
+
+def test_a_data_set_can_be_sent_to_a_worker_that_did_not_fork(config):
+    data = build(config)
+    sent = pickle.loads(pickle.dumps(data))
+    assert torch.equal(sent[3]['image'], data[3]['image']) and sent[3]['name'] == data[3]['name']
