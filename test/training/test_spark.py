@@ -15,6 +15,7 @@ from training.models.spark import (
     to_cells,
 )
 from training.models.unet import UNet
+from training.models.unetpp import tiny as tiny_unetpp
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +27,8 @@ def tiny(pool_first=True):
     return RealtimeUNet((4, 6, 8, 10, 12), (12, 10, 8, 6), pool_first)
 
 
-def spark(strategy='sparse', **options):
-    return SparK(tiny(), width=16, strategy=strategy, **options)
+def spark(strategy='sparse', network=tiny, **options):
+    return SparK(network(), width=32, strategy=strategy, **options)
 
 
 def changed_where_hidden(image, cells, value):
@@ -35,13 +36,14 @@ def changed_where_hidden(image, cells, value):
     return torch.where(hidden, value, image)
 
 
+@pytest.mark.parametrize('network', [tiny, tiny_unetpp])
 @pytest.mark.parametrize('strategy', STRATEGIES)
 @pytest.mark.parametrize('value', [9.0, float('nan')])
-def test_hidden_pixels_cannot_influence_anything(strategy, value):
-    model = spark(strategy)
+def test_hidden_pixels_cannot_influence_anything(network, strategy, value):
+    model = spark(strategy, network)
     image = torch.randn(2, 3, 96, 128)
     cells = model.draw_cells(image)
-    twin = spark(strategy)
+    twin = spark(strategy, network)
     twin.load_state_dict(model.state_dict())
     expected, got = model(image, cells), twin(changed_where_hidden(image, cells, value), cells)
     assert torch.equal(got, expected)
@@ -58,9 +60,9 @@ def test_visible_pixels_do_influence_the_picture(strategy):
     assert not torch.equal(model(image + 1, cells), model(image, cells))
 
 
-@pytest.mark.parametrize('pool_first', [True, False])
-def test_hidden_cells_of_the_maps_stay_empty(pool_first):
-    model = SparK(tiny(pool_first), width=16)
+@pytest.mark.parametrize('network', [tiny, lambda: tiny(pool_first=False), tiny_unetpp])
+def test_hidden_cells_of_the_maps_stay_empty(network):
+    model = spark(network=network)
     image = torch.randn(1, 3, 64, 96)
     cells = torch.tensor([[[1, 0, 0], [0, 1, 0]]], dtype=torch.bool)
     for x in model.encode(image, cells):
@@ -105,16 +107,27 @@ def test_the_same_generator_draws_the_same_cells():
     assert torch.equal(*draws)
 
 
-@pytest.mark.parametrize('name', ['realtime_unet_m', 'realtime_unet_a', 'unet'])
+@pytest.mark.parametrize('name', ['realtime_unet', 'realtime_unet_m', 'unet', 'unetpp18'])
 def test_the_encoder_keeps_the_keys_and_weights_of_its_network(name):
     dense = build_model(name).state_dict()
     network = build_model(name)
     network.load_state_dict(dense)
-    kept = SparK(network, width=16).network.state_dict()
+    kept = SparK(network, width=32).network.state_dict()
     assert 0 < len(kept) < len(dense)
     assert all(torch.equal(value, dense[key]) for key, value in kept.items())
     build_model(name).load_state_dict(dense | kept, strict=True)
-    assert not any('running_mean' in key for key in dense.keys() - kept.keys()) or name == 'unet'
+    rest = {key.split('.')[0] for key in dense.keys() - kept.keys()}
+    assert rest <= {'decoder', 'up', 'head'}
+
+
+@pytest.mark.parametrize(('name', 'width', 'count'), [
+    ('unetpp18', 256, 3_098_747), ('unetpp18', 768, 24_741_867), ('unetpp50', 768, 29_413_803),
+])
+def test_the_decoder_has_the_size_of_the_published_one(name, width, count):
+    with torch.device('meta'):
+        model = SparK(build_model(name), width=width)
+    encoder = sum(p.numel() for p in model.network.parameters())
+    assert sum(p.numel() for p in model.parameters()) - encoder == count
 
 
 def test_the_gradient_reaches_every_parameter():

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from training.models.realtime_unet import RealtimeUNet
 from training.models.sparse import SparseEncoding, gather, scatter, spread
 from training.models.unet import UNet
+from training.models.unetpp import UNetPlusPlus
 
 STRATEGIES = ('sparse', 'zero', 'drop')
 SCALES = 4
@@ -57,6 +58,7 @@ def _unet_maps(network: nn.Module, image: Tensor) -> list[Tensor]:
 ENCODERS: dict[type[nn.Module], EncoderPart] = {
     RealtimeUNet: EncoderPart(('stem', 'encoder'), _realtime_unet_maps),
     UNet: EncoderPart(('stem', 'down', 'pool'), _unet_maps),
+    UNetPlusPlus: EncoderPart(('encoder',), lambda network, image: network.encoder(image)),
 }
 
 

@@ -1,0 +1,140 @@
+"""Settings of ``training.pretrain``: what is hidden, how long, on what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.config import ConfigError, Data, _build, _override
+from training.models.spark import STRATEGIES
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What of a picture is hidden, and the width of the decoder that paints it.
+
+    Attributes
+    ----------
+    strategy : str
+        'sparse' (SparK), or for comparison 'zero' or 'drop'; see training/models/spark.py.
+    ratio : float
+        Share of cells that is hidden.
+    cell_px : int
+        Side of a cell, a multiple of the encoder's stride.
+    decoder_width : int
+        Channels of the decoder at the coarsest scale.
+    """
+
+    strategy: str = 'sparse'
+    ratio: float = 0.6
+    cell_px: int = 32
+    decoder_width: int = 256
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            known = ', '.join(STRATEGIES)
+            raise ConfigError(f'strategy {self.strategy!r} is unknown; choose one of {known}')
+        if not 0 < self.ratio < 1:
+            raise ConfigError(f'ratio is {self.ratio}; it must be above 0 and below 1')
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and how the optimiser moves: AdamW, one cosine with a warm-up.
+
+    Attributes
+    ----------
+    height, width : int
+        Pictures in pixels, whole cells.
+    batch_size, steps : int
+        Pictures a step and optimiser steps.
+    minutes : float
+        Wall-clock limit; the cosine is compressed so that it still ends at its lowest rate. 0: no
+        limit, and the run depends on nothing but the seed.
+    learning_rate : float
+        Peak, after the warm-up.
+    warmup : float
+        Share of the run.
+    weight_decay : tuple of float
+        At the start and at the end.
+    max_zoom : float
+        Pictures are enlarged at random by 1 to this factor; 1.22 shows two thirds of the area.
+    """
+
+    height: int
+    width: int
+    batch_size: int
+    steps: int
+    learning_rate: float
+    minutes: float = 0.0
+    warmup: float = 0.025
+    weight_decay: tuple[float, ...] = (0.04, 0.2)
+    beta2: float = 0.95
+    gradient_clip: float = 5.0
+    max_zoom: float = 1.22
+
+    def __post_init__(self) -> None:
+        for name in ('height', 'width', 'batch_size', 'steps', 'learning_rate', 'beta2'):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f'{name} is {getattr(self, name)}; it must be above 0')
+        if len(self.weight_decay) != 2:
+            raise ConfigError(f'weight_decay is {self.weight_decay}; give two, start and end')
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How to run; an epoch, which ends in a validation and a checkpoint, has `epoch_steps`."""
+
+    accelerator: str = 'auto'
+    devices: int = 1
+    nodes: int = 1
+    precision: str = '32-true'
+    threads: int = 0
+    epoch_steps: int = 500
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """One pre-training; files land in `output`.
+
+    `model` and `model_options` are those of the training that follows. `init` names published
+    ImageNet weights of a ResNet encoder to start from; `resume` continues an interrupted run.
+    """
+
+    name: str
+    model: str
+    output: str
+    schedule: Schedule
+    model_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    init: str = ''
+    resume: bool = False
+    masking: Masking = field(default_factory=Masking)
+    data: Data = field(default_factory=Data)
+    trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        for name in ('height', 'width'):
+            value = getattr(self.schedule, name)
+            if value % self.masking.cell_px:
+                raise ConfigError(
+                    f'{name} is {value}; it must be a whole number of cells of '
+                    f'{self.masking.cell_px} px'
+                )
+
+
+def load_pretrain_config(path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Read a YAML config and apply `key=value` overrides, as :func:`training.config.load_config`.
+
+    Raises
+    ------
+    ConfigError
+    """
+    tree = yaml.safe_load(Path(path).read_text())
+    for override in overrides:
+        _override(tree, override)
+    return _build(PretrainConfig, tree, '')
