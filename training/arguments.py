@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import logging
 
 from training.config import Config, ConfigError, load_config
+from training.registry import check
 
 
 def parse(
@@ -34,6 +35,8 @@ def parse(
     pairs = [text for text in arguments.overrides if text.partition('=')[0] in own]
     others = [text for text in arguments.overrides if text not in pairs]
     try:
-        return load_config(arguments.config, others), dict(x.split('=', 1) for x in pairs)
+        config = load_config(arguments.config, others)
+        check(config)
+        return config, dict(x.split('=', 1) for x in pairs)
     except ConfigError as error:
         parser.error(str(error))

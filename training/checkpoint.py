@@ -1,21 +1,25 @@
-"""Reading trained weights back from a run's checkpoints."""
+"""Trained weights in files: read back safely, written so that the earlier file survives."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import pickle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from lightning.fabric.plugins import TorchCheckpointIO
 import torch
 from torch import Tensor, nn
 
-from training.models import build_model
+from training.config import ConfigError
+from training.registry import build_network
 
 _PREFIX = 'network.'
+_SHOWN = 5  # names of weights in an error
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of this project, or holds another model's weights."""
+    """A checkpoint that cannot be read or written, or holds another model's weights."""
 
 
 class Checkpoint(NamedTuple):
@@ -28,21 +32,60 @@ class Checkpoint(NamedTuple):
     config : dict
         The training config as plain values.
     sources : list of str
-        Entries of splits.yaml that were trained on.
+        Where the training data came from.
+    stage : str
+        Part of the network that was trained last and gives the map; empty: it has no parts.
+    encoder_only : bool
+        The weights are those of the encoder alone, from ``training.pretrain``.
     """
 
     weights: dict[str, Tensor]
     config: dict
     sources: list[str]
+    stage: str = ''
+    encoder_only: bool = False
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of ``training.train``.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, each written beside its name and then renamed."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write `checkpoint`; see :func:`write_checkpoint`."""
+        write_checkpoint(checkpoint, Path(path))
+
+
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write `content` to `path`; whatever fails, the file that was there before stays whole.
 
     Raises
     ------
     CheckpointError
-        Missing file, or not a checkpoint written by ``training.train``.
+        The disk is full or cannot be written.
+    """
+    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, 'wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())  # else a crash could leave the new name with no content
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer turns ENOSPC into RuntimeError
+        partial.unlink(missing_ok=True)
+        kept = 'the earlier one is kept; ' if path.exists() else ''
+        raise CheckpointError(
+            f'cannot write {path}: {error}; {kept}free some disk space') from error
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of ``training.train`` or ``training.pretrain``.
+
+    Raises
+    ------
+    CheckpointError
+        Missing file, or not a checkpoint written by one of them.
     """
     try:
         # weights_only: a checkpoint from elsewhere must not run code.
@@ -57,7 +100,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         for name, value in content['state_dict'].items()
         if name.startswith(_PREFIX)
     }
-    return Checkpoint(weights, content['hyper_parameters'], content['sources'])
+    return Checkpoint(weights, content['hyper_parameters'], content['sources'],
+                      content.get('stage', ''), content.get('encoder_only', False))
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:
@@ -69,16 +113,59 @@ def load_into(network: nn.Module, path: str | Path) -> None:
         As :func:`read_checkpoint`; also where names or shapes differ.
     """
     checkpoint = read_checkpoint(path)
-    try:
-        network.load_state_dict(checkpoint.weights, strict=True)
-    except RuntimeError as error:
+    if checkpoint.encoder_only:
+        raise CheckpointError(f'{path} holds an encoder alone; give it as init= of a training')
+    _load(network, checkpoint, Path(path), partial=False)
+
+
+def load_init(network: nn.Module, path: str | Path) -> None:
+    """Load the weights to start from; those of a pre-trained encoder may be a part of `network`.
+
+    Raises
+    ------
+    CheckpointError
+        As :func:`load_into`; an encoder with a weight that `network` does not have.
+    """
+    checkpoint = read_checkpoint(path)
+    _load(network, checkpoint, Path(path), partial=checkpoint.encoder_only)
+
+
+def _load(network: nn.Module, checkpoint: Checkpoint, path: Path, partial: bool) -> None:
+    own = network.state_dict()
+    given = checkpoint.weights
+    missing = [] if partial else [name for name in own if name not in given]
+    unknown = [name for name in given if name not in own]
+    reshaped = [f'{name} is {tuple(given[name].shape)}, not {tuple(own[name].shape)}'
+                for name in given if name in own and given[name].shape != own[name].shape]
+    faults = {'missing': missing, 'not in this model': unknown, 'of other shapes': reshaped}
+    if any(faults.values()) or not given:
+        told = '; '.join(f'{what}: {_listed(names)}' for what, names in faults.items() if names)
         model = checkpoint.config.get('model')
-        raise CheckpointError(f'{path} holds a {model}, another model: {error}') from error
+        raise CheckpointError(f'{path} holds a {model}, another model than this '
+                              f'{type(network).__name__}: {told or "it has no weights"}')
+    network.load_state_dict(given, strict=not partial)
+
+
+def _listed(names: list[str]) -> str:
+    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
+    return ', '.join(names[:_SHOWN]) + more
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, Checkpoint]:
-    """Build the network that a checkpoint names, in eval mode, with its weights."""
+    """Build the network that a checkpoint names, in eval mode, with its weights.
+
+    Raises
+    ------
+    CheckpointError
+        As :func:`load_into`; also where it names a model that does not exist here.
+    """
     checkpoint = read_checkpoint(path)
-    network = build_model(checkpoint.config['model'])
+    try:
+        options = checkpoint.config.get('model_options', {})
+        network = build_network(checkpoint.config['model'], options)
+    except (ConfigError, KeyError) as error:
+        raise CheckpointError(f'{path}: its model cannot be built: {error}') from error
     load_into(network, path)
+    if checkpoint.stage:
+        network.set_stage(checkpoint.stage)
     return network.eval(), checkpoint

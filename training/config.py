@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from dataclasses import dataclass, field
 import difflib
@@ -18,6 +18,11 @@ class ConfigError(ValueError):
     """A config that cannot be read, names an unknown key or holds a value of the wrong type."""
 
 
+OPTIMIZERS = ('adamw', 'adam', 'sgd')
+SCHEDULES = ('cosine', 'constant')
+DEPTH_RANGE_M = (0.25, 12.0)
+
+
 @dataclass(frozen=True)
 class Phase:
     """One image size with its own one-cycle of the learning rate.
@@ -25,9 +30,9 @@ class Phase:
     Attributes
     ----------
     height, width : int
-        Network input in pixels, multiples of 16.
+        Network input in pixels, as the model allows.
     batch_size, steps : int
-        Images a step and optimiser steps.
+        Images of one process in one batch, and optimiser steps.
     learning_rate : float
         Peak of the cycle.
     minutes : float
@@ -36,7 +41,10 @@ class Phase:
     max_zoom : float
         Views are enlarged at random by 1 to this factor, which makes the focal length grow.
     relative : bool
-        Errors in the loss are relative errors of depth instead of differences of its logarithm.
+        Errors in the loss are relative errors of depth instead of differences of its logarithm
+        (loss realtime_unet only).
+    stage : str
+        Which part of a model with stages is trained; empty: everything.
     """
 
     height: int
@@ -47,32 +55,26 @@ class Phase:
     minutes: float = 0.0
     max_zoom: float = 2.5
     relative: bool = False
+    stage: str = ''
 
     def __post_init__(self) -> None:
-        for name in ('height', 'width'):
-            value = getattr(self, name)
-            if value <= 0 or value % 16:
-                raise ConfigError(f'{name} is {value}; it must be a positive multiple of 16')
-        for name in ('batch_size', 'steps', 'learning_rate'):
-            if getattr(self, name) <= 0:
+        for name in ('height', 'width', 'batch_size', 'steps', 'learning_rate'):
+            if not getattr(self, name) > 0:
                 raise ConfigError(f'{name} is {getattr(self, name)}; it must be above 0')
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Weights of the three-part loss, and the depth range in metres that becomes 0..1."""
-
-    alpha: float = 2.0
-    beta: float = 1.0
-    gamma: float = 5.0
-    near: float = 0.25
-    far: float = 12.0
-
-
-@dataclass(frozen=True)
 class Data:
-    """What to sample: views rendered and weight per entry of splits.yaml (empty: the defaults)."""
+    """What to sample.
 
+    `dataset` is a name in training.data.DATASETS; `root` is its folder and `options` are its own
+    settings. `views` and `weights` are those of mixed: views rendered, and sampling weight, per
+    entry of splits.yaml (empty: the defaults).
+    """
+
+    dataset: str = 'mixed'
+    root: str = ''
+    options: dict[str, Any] = field(default_factory=dict)
     views: dict[str, int] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     workers: int = 1
@@ -83,40 +85,107 @@ class Data:
 class Trainer:
     """How to run: Lightning's devices and precision, and what guards the optimisation.
 
-    `decoder_rate` times the learning rate is that of the decoder, which has no batch norm: Adam
-    moves all weights of a channel together, and large steps silence its ReLU for good.
+    Attributes
+    ----------
+    accelerator, devices, nodes, precision
+        As Lightning's Trainer has them; more than one device or node runs its DDP.
+    threads : int
+        Of torch on the CPU; 0: its own choice.
+    optimizer, momentum, schedule : str, float, str
+        One of OPTIMIZERS (momentum is that of sgd) and of SCHEDULES.
+    weight_decay : float
+        Of weights; biases and norms do not decay.
+    accumulate : int
+        Batches whose gradients are added up before each optimiser step.
+    gradient_clip : float
+        Largest norm of the gradient; 0: any.
+    decoder_rate : float
+        Share of the learning rate that ``decoder.`` and ``head.`` get. A decoder without batch
+        norm needs less: Adam moves all weights of a channel together, and large steps silence its
+        ReLU for good.
+    rates : dict of float
+        Start of a parameter's name -> share of the learning rate; goes before `decoder_rate`.
+    ema_decay : float
+        Of the running average of the weights that is validated and kept; 0: no average.
+    validate_every_steps : int
+        Optimiser steps from one validation to the next.
+    patience : int
+        Validations without a lower abs_rel after which the phase ends with its best weights; 0:
+        never, and the last weights stay.
+    checkpoint_minutes : float
+        From one checkpoint for `resume` to the next.
     """
 
+    accelerator: str = 'auto'
     devices: int = 1
+    nodes: int = 1
     precision: str = '32-true'
     threads: int = 0
+    optimizer: str = 'adamw'
+    momentum: float = 0.9
+    schedule: str = 'cosine'
     warmup_steps: int = 200
     weight_decay: float = 1e-4
+    accumulate: int = 1
     gradient_clip: float = 1.0
     decoder_rate: float = 0.1
+    rates: dict[str, float] = field(default_factory=dict)
     ema_decay: float = 0.998
     validate_every_steps: int = 500
+    patience: int = 0
     checkpoint_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name, known in (('optimizer', OPTIMIZERS), ('schedule', SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f'trainer.{name} is {getattr(self, name)!r}; '
+                                  f"it must be one of {', '.join(known)}")
+        for name in ('devices', 'nodes', 'accumulate', 'validate_every_steps'):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f'trainer.{name} is {getattr(self, name)}; it must be at least 1')
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f'trainer.ema_decay is {self.ema_decay}; '
+                              'it must be 0 (off) or below 1')
 
 
 @dataclass(frozen=True)
 class Config:
     """One training run; files land in `output`.
 
-    `init` names a checkpoint whose weights are the start; `resume` continues an interrupted run
-    from what lies in `output`.
+    `model` is a name in training.models.MODELS, `model_options` are its builder's keywords;
+    `loss` holds the name of one of training.losses.LOSSES and its keywords. `depth_range` are the
+    trusted metres of the exported contract (empty: near and far of the loss, else
+    DEPTH_RANGE_M). `init` names a checkpoint whose weights are the start; `resume` continues an
+    interrupted run from what lies in `output`.
     """
 
     name: str
     model: str
     phases: tuple[Phase, ...]
     output: str
+    model_options: dict[str, Any] = field(default_factory=dict)
+    depth_range: tuple[float, ...] = ()
     seed: int = 0
     init: str = ''
     resume: bool = False
-    loss: Loss = field(default_factory=Loss)
+    loss: dict[str, Any] = field(default_factory=dict)
     data: Data = field(default_factory=Data)
     trainer: Trainer = field(default_factory=Trainer)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'loss', {'name': 'realtime_unet'} | self.loss)
+        if self.depth_range and not (
+            len(self.depth_range) == 2 and 0 < self.depth_range[0] < self.depth_range[1]
+        ):
+            raise ConfigError(f'depth_range is {list(self.depth_range)}; '
+                              'it must be [near, far] in metres with 0 < near < far')
+
+    @property
+    def trusted_range(self) -> tuple[float, float]:
+        """Near and far in metres between which the exported network is to be trusted."""
+        near, far = self.depth_range or (self.loss.get(k) for k in ('near', 'far'))
+        return float(near or DEPTH_RANGE_M[0]), float(far or DEPTH_RANGE_M[1])
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -169,25 +238,42 @@ def _build(kind: type, tree: Any, where: str) -> Any:
     if not isinstance(tree, Mapping):
         raise ConfigError(f'{where or "config"} is {tree!r}; it must be a mapping of keys')
     hints = typing.get_type_hints(kind)
-    for key in tree:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0)[0]
-            raise ConfigError(f'unknown key {where}{key}; the nearest known is {where}{near}')
+    refuse_unknown(tree, hints, where)
     for item in dataclasses.fields(kind):
         required = (item.default, item.default_factory) == (dataclasses.MISSING,) * 2
         if required and item.name not in tree:
             raise ConfigError(f'key {where}{item.name} is missing')
-    return kind(**{key: _value(hints[key], value, where + key) for key, value in tree.items()})
+    values = {key: typed_value(hints[key], value, where + key) for key, value in tree.items()}
+    return kind(**values)
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
+def refuse_unknown(tree: Mapping, known: Iterable[str], where: str) -> None:
+    """Raise ConfigError for the first key of `tree` that is not known, naming the nearest."""
+    known = list(known)
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
+            hint = f'the nearest known is {where}{near[0]}' if near else 'there are none'
+            raise ConfigError(f'unknown key {where}{key}; {hint}')
+
+
+def typed_value(kind: Any, value: Any, where: str) -> Any:
+    """Return `value` as the annotated type `kind`: dataclasses, tuples, dicts, plain types.
+
+    Raises
+    ------
+    ConfigError
+        It is of another type; the message begins with `where`.
+    """
+    if kind is Any:
+        return value
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, where + '.')
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_value(arguments[0], x, f'{where}.{i}') for i, x in enumerate(value))
+        return tuple(typed_value(arguments[0], x, f'{where}.{i}') for i, x in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {str(k): _value(arguments[1], v, f'{where}.{k}') for k, v in value.items()}
+        return {str(k): typed_value(arguments[1], v, f'{where}.{k}') for k, v in value.items()}
     if isinstance(kind, types.GenericAlias):
         raise ConfigError(f'{where} is {value!r}; its type must be {origin.__name__}')
     return _plain(kind, value, where)

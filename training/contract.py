@@ -1,24 +1,46 @@
 """What every network trained here takes and gives; the exported contract says the same.
 
-In: RGB (B, 3, H, W) float32, (x - MEAN) / STD with x in 0..1. Out: (B, 1, H, W) natural log of
-canonical depth: the metres that the same picture would mean at the canonical focal length.
+In: RGB (B, 3, H, W) float32, (x - MEAN) / STD with x in 0..1. Out: (B, 1, h, w) canonical depth,
+as natural log or in metres (the network's `output_kind`): the metres that the same picture would
+mean at the canonical focal length. Maps smaller than the image are enlarged to it.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+import torch.nn.functional as F
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CANONICAL_FOCAL_PX = 260.0  # at CANONICAL_WIDTH_PX: 63 degrees across, an ordinary webcam
 CANONICAL_WIDTH_PX = 320
+NEAREST_M = 1e-3  # what a network in metres gives at least, so that its logarithm is finite
 
 
 def normalise(image: Tensor) -> Tensor:
     """Normalise RGB in 0..1, (B, 3, H, W) float32, for the network."""
     mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
     return (image - mean) / std
+
+
+def denormalise(image: Tensor) -> Tensor:
+    """Undo :func:`normalise`."""
+    mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
+    return image * std + mean
+
+
+def log_depth(prediction: Tensor, output_kind: str) -> Tensor:
+    """Natural log of canonical metres from what a network of `output_kind` gives, as float32."""
+    prediction = prediction.float()
+    return prediction.clamp(min=NEAREST_M).log() if output_kind == 'metric' else prediction
+
+
+def at_size(prediction: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Enlarge a prediction (B, 1, h, w) to `size` (H, W), bilinearly, where it is smaller."""
+    if prediction.shape[-2:] == size:
+        return prediction
+    return F.interpolate(prediction, size, mode='bilinear', align_corners=False)
 
 
 def canonical_focal_px(width_px: int) -> float:

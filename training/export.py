@@ -88,7 +88,7 @@ def contract(config: Config, training_data: str) -> ModelSpec:
         std=STD,
         output_kind='log',
         canonical_focal_px=canonical_focal_px(width),
-        depth_range=(config.loss.near, config.loss.far),
+        depth_range=config.trusted_range,
         training_data=training_data,
         licence='Apache-2.0',
     )

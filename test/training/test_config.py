@@ -39,7 +39,7 @@ def test_overrides_reach_into_sections_and_lists(minimal):
                                    'data.weights.procedural_train=2'])
     assert config.phases[0].steps == 7
     assert config.trainer.threads == 2
-    assert config.loss.gamma == 3.0
+    assert config.loss == {'name': 'realtime_unet', 'gamma': 3}
     assert config.data.weights == {'procedural_train': 2.0}
 
 
@@ -53,12 +53,18 @@ def test_overrides_reach_into_sections_and_lists(minimal):
     ('trainer.threads=two', "trainer.threads is 'two'; its type must be int"),
     ('trainer.threads=1.5', 'type must be int'),
     ('resume=1', 'resume is 1; its type must be bool'),
-    ('loss.gamma=true', 'type must be float'),
     ('phases=3', 'phases is 3; its type must be tuple'),
     ('data.views=3', 'data.views is 3; its type must be dict'),
-    ('loss=3', 'loss. is 3; it must be a mapping'),
-    ('phases.0.height=33', 'height is 33; it must be a positive multiple of 16'),
+    ('loss=3', 'loss is 3; its type must be dict'),
+    ('phases.0.height=0', 'height is 0; it must be above 0'),
     ('phases.0.learning_rate=-1', 'learning_rate is -1.0; it must be above 0'),
+    ('phases.0.learning_rate=fast', "phases.0.learning_rate is 'fast'; its type must be float"),
+    ('trainer.accumulate=0', 'trainer.accumulate is 0; it must be at least 1'),
+    ('trainer.optimizer=adm', "trainer.optimizer is 'adm'; it must be one of adamw, adam, sgd"),
+    ('trainer.schedule=step', 'must be one of cosine, constant'),
+    ('trainer.ema_decay=1', 'trainer.ema_decay is 1.0; it must be 0'),
+    ('depth_range=[5, 2]', 'with 0 < near < far'),
+    ('data.rot=x', 'nearest known is data.root'),
 ])
 def test_a_wrong_override_says_what_was_given_and_what_is_right(minimal, override, message):
     with pytest.raises(ConfigError, match=message):
@@ -83,3 +89,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match='cannot read'):
         load_config(tmp_path / 'none.yaml')
+
+
+@pytest.mark.parametrize(('overrides', 'expected'), [
+    (['loss.near=0.5', 'loss.far=20'], (0.5, 20.0)),
+    (['loss.near=0.5', 'depth_range=[1, 2]'], (1.0, 2.0)),
+    (['loss.name=l1'], (0.25, 12.0)),
+])
+def test_the_trusted_range_is_that_of_the_loss_unless_it_is_given(minimal, overrides, expected):
+    assert load_config(minimal, overrides).trusted_range == expected
