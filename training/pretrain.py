@@ -17,21 +17,24 @@ from pathlib import Path
 import time
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
+from training.callbacks import Keeper, WaitingTime
+from training.checkpoint import AtomicCheckpointIO, CheckpointError, write_checkpoint
 from training.config import ConfigError
 from training.contract import normalise
-from training.data import DATASETS, AugmentConfig, DataConfig, DataError, SplitError
-from training.models import build_model
+from training.data import DataError, SplitError
+from training.data_module import DepthData
 from training.models.resnet import ResNet
 from training.models.spark import SparK, hidden_cell_loss
 from training.pretrain_config import PretrainConfig, Schedule, load_pretrain_config
 from training.pretrain_sheet import draw_sheet, write_picture
+from training.registry import build_network
+from training.task import TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ class PretrainTask(L.LightningModule):
         return hidden_cell_loss(painted, image, cells, self.model.cell_px), painted
 
     def _cells(self, image: Tensor, *key: int) -> Tensor:
-        # Drawn by what the step is, not by how many draws came before: a resumed run is the same.
+        # By what the batch is, not by how many draws came before: a resumed run is the same.
         state = np.random.SeedSequence([self.config.seed, *key]).generate_state(1)
         return self.model.draw_cells(image, torch.Generator().manual_seed(int(state[0])))
 
@@ -87,16 +90,19 @@ class PretrainTask(L.LightningModule):
 
         Raises
         ------
-        FloatingPointError
+        TrainingError
             The loss is not finite; the message names the pictures.
         """
         image = _prepare(batch)
-        loss, _ = self._loss(image, self._cells(image, self.global_step, self.global_rank))
+        key = (self.current_epoch, index, self.global_rank)
+        loss, _ = self._loss(image, self._cells(image, *key))
         if not torch.isfinite(loss):
-            names = ', '.join(batch['name'])
-            raise FloatingPointError(
-                f'the loss is {loss.item()} at step {self.global_step}, on {names}; resume=true '
-                'goes on from the last epoch, with a lower schedule.learning_rate'
+            path = Path(self.config.output) / f'stopped_rank{self.global_rank}.ckpt'
+            save_encoder(self, path)
+            raise TrainingError(
+                f'the loss is {loss.item()} at step {self.global_step}; the encoder before it is '
+                f'in {path}. Lower schedule.learning_rate, or look at the pictures of the batch: '
+                f"{', '.join(batch['name'])}"
             )
         self.log('loss', loss, prog_bar=True)
         return loss
@@ -107,11 +113,12 @@ class PretrainTask(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Let the data set draw the next epoch."""
-        self.trainer.train_dataloader.dataset.set_epoch(self.current_epoch)
+        self.trainer.datamodule.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: dict, index: int) -> int | None:
         """Set learning rate and weight decay, or stop where the run is over."""
-        schedule, progress = self.config.schedule, self.progress()
+        schedule = self.config.schedule
+        progress = self.trainer.strategy.broadcast(self.progress())
         if progress >= 1:
             self.trainer.should_stop = True
             return -1  # ends the epoch
@@ -172,7 +179,7 @@ def build_spark(config: PretrainConfig) -> SparK:
     """
     masking = config.masking
     try:
-        network = build_model(config.model, **config.model_options)
+        network = build_network(config.model, config.model_options)
         if config.init:
             _load_imagenet(network, config.init)
         return SparK(
@@ -203,103 +210,72 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     output = Path(config.output)
     finished, last = output / 'encoder.ckpt', output / 'last.ckpt'
-    if not config.resume and (finished.exists() or last.exists()):
+    # Lightning starts the other processes of a machine later, when files may have been written.
+    is_first = os.environ.get('LOCAL_RANK', '0') == '0'
+    if is_first and not config.resume and (finished.exists() or last.exists()):
         raise ConfigError(
             f'{output} holds an earlier run; continue it with resume=true or name another output='
         )
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     L.seed_everything(config.seed, verbose=False)
-    model = build_spark(config).to(memory_format=torch.channels_last)
-    task = PretrainTask(model, config)
-    train_loader, val_loader = loaders(config)
-    trainer = _trainer(config)
+    task = PretrainTask(build_spark(config).to(memory_format=torch.channels_last), config)
+    data = DepthData(config, config.schedule)
+    keeper = Keeper(output, config.trainer.checkpoint_minutes, best=False)
+    trainer = _trainer(config, keeper)
     trainer.fit(
-        task, train_loader, val_loader, weights_only=True,
+        task, datamodule=data, weights_only=True,
         ckpt_path=last if config.resume and last.exists() else None,
     )
-    trainer.validate(task, val_loader, verbose=False)
+    waited = trainer.profiler.share
+    trainer.validate(task, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         save_encoder(task, finished)
     log.info(
-        '%s: loss %.3f after %d steps of %d pictures', finished,
-        trainer.callback_metrics['val_loss'], trainer.global_step, config.schedule.batch_size,
+        '%s: loss %.3f after %d steps; %.0f%% of the step time was spent waiting for data',
+        finished, trainer.callback_metrics['val_loss'], trainer.global_step, 100 * waited,
     )
     return finished
 
 
-def _trainer(config: PretrainConfig) -> L.Trainer:
+def _trainer(config: PretrainConfig, keeper: Keeper) -> L.Trainer:
     settings = config.trainer
-    # Checkpoints at the end of epochs: an item depends on its epoch and number alone, so that a
-    # resumed run sees what the unbroken run would have seen.
-    checkpoints = ModelCheckpoint(
-        config.output, filename='last', enable_version_counter=False, save_on_train_epoch_end=True
-    )
     return L.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
         precision=settings.precision,
+        accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=config.schedule.gradient_clip,
         max_steps=config.schedule.steps,
         max_epochs=-1,
         num_sanity_val_steps=0,
         log_every_n_steps=20,
-        callbacks=[checkpoints, TQDMProgressBar(refresh_rate=10)],
+        use_distributed_sampler=False,  # DepthData gives each process its share
+        callbacks=[keeper, TQDMProgressBar(refresh_rate=10)],
+        plugins=[AtomicCheckpointIO()],
+        profiler=WaitingTime(),
         logger=CSVLogger(config.output, name='log'),
         enable_model_summary=False,
     )
 
 
-def loaders(config: PretrainConfig) -> tuple[DataLoader, DataLoader]:
-    """Batches for training and validation.
+def save_encoder(task: PretrainTask, path: Path) -> None:
+    """Write the encoder under the keys of its network, marked ``encoder_only``.
 
     Raises
     ------
-    ConfigError
-        The data set is unknown; the message lists the choices.
-    DataError
-        As the data set's `build`.
+    CheckpointError
+        The file cannot be written.
     """
-    schedule, source = config.schedule, config.data
-    if source.dataset not in DATASETS:
-        raise ConfigError(
-            f"data.dataset {source.dataset!r} is unknown; choose one of {', '.join(DATASETS)}"
-        )
-    data = DataConfig(
-        height=schedule.height,
-        width=schedule.width,
-        samples_per_epoch=schedule.batch_size * config.trainer.epoch_steps,
-        seed=config.seed,
-        views=source.views,
-        weights=source.weights,
-        root=source.root,
-        options=source.options,
-        augmentation=AugmentConfig(zoom=(1.0, schedule.max_zoom)),
-    )
-    build = DATASETS[source.dataset]
-    val_set = build(data, 'val')
-    step = max(1, len(val_set) // source.validation_images)
-    val_set = Subset(val_set, range(0, len(val_set), step)[: source.validation_images])
-    workers = {'num_workers': source.workers, 'persistent_workers': source.workers > 0}
-    return (
-        DataLoader(build(data, 'train'), schedule.batch_size, drop_last=True, **workers),
-        DataLoader(val_set, schedule.batch_size, **workers),
-    )
-
-
-def save_encoder(task: PretrainTask, path: Path) -> None:
-    """Write the encoder under the keys of its network, marked ``encoder_only``."""
     weights = task.model.network.state_dict()
     content = {
         'encoder_only': True,
         'state_dict': {f'network.{name}': x.cpu() for name, x in weights.items()},
-        'hyper_parameters': dataclasses.asdict(task.config),
-        'sources': [task.config.data.dataset],
+        'hyper_parameters': dict(task.hparams),
+        'sources': task.trainer.datamodule.sources,
     }
-    unfinished = path.with_suffix('.tmp')  # a full disk must not cost the file that was there
-    torch.save(content, unfinished)
-    os.replace(unfinished, path)
+    write_checkpoint(content, path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -311,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     try:
         pretrain(load_pretrain_config(arguments.config, arguments.overrides))
-    except (ConfigError, DataError, SplitError, FloatingPointError) as error:
+    except (ConfigError, DataError, SplitError, CheckpointError, TrainingError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

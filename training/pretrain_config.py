@@ -87,14 +87,36 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trainer:
-    """How to run; an epoch, which ends in a validation and a checkpoint, has `epoch_steps`."""
+    """How to run.
+
+    Attributes
+    ----------
+    accelerator, devices, nodes, precision
+        As Lightning's Trainer has them; more than one device or node runs its DDP.
+    threads : int
+        Of torch on the CPU; 0: its own choice.
+    accumulate : int
+        Batches whose gradients are added up before each optimiser step.
+    validate_every_steps : int
+        Optimiser steps from one validation, with its sheet, to the next.
+    checkpoint_minutes : float
+        From one checkpoint for `resume` to the next.
+    """
 
     accelerator: str = 'auto'
     devices: int = 1
     nodes: int = 1
     precision: str = '32-true'
     threads: int = 0
-    epoch_steps: int = 500
+    accumulate: int = 1
+    validate_every_steps: int = 500
+    checkpoint_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ('devices', 'nodes', 'accumulate', 'validate_every_steps'):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f'trainer.{name} is {getattr(self, name)}; it must be at least 1')
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import torch
 from torch.utils.data import Dataset
 
 from training import pretrain as module
+from training.checkpoint import load_init, read_checkpoint
 from training.config import ConfigError, Data
+from training.data import DATASETS
 from training.models import MODELS, build_model
 from training.models.realtime_unet import tiny as tiny_realtime
 from training.models.unetpp import tiny as tiny_unetpp
@@ -23,6 +27,7 @@ from training.pretrain_config import (
     load_pretrain_config,
 )
 from training.pretrain_sheet import draw_sheet
+from training.task import TrainingError
 
 CONFIGS = sorted((Path(__file__).parents[2] / 'training' / 'configs').glob('spark*.yaml'))
 
@@ -30,8 +35,9 @@ CONFIGS = sorted((Path(__file__).parents[2] / 'training' / 'configs').glob('spar
 class Stripes(Dataset):
     """Waves of random length, direction and colour."""
 
-    def __init__(self, config, split):
-        self.config, self.split, self.epoch, self.drawn = config, split, 0, []
+    def __init__(self, config, split, augment):
+        self.config, self.split, self.epoch = config, split, 0
+        self.pictures = SimpleNamespace(source='stripes')
 
     def set_epoch(self, epoch):
         self.epoch = epoch
@@ -42,7 +48,6 @@ class Stripes(Dataset):
     def __getitem__(self, index):
         if index >= len(self):
             raise IndexError(index)
-        self.drawn.append((self.epoch, index))
         rng = np.random.default_rng([self.epoch, index, self.split == 'val'])
         y, x = np.mgrid[:self.config.height, :self.config.width]
         wave = np.sin(rng.normal(0, 0.1) * x + rng.normal(0, 0.1) * y)
@@ -52,7 +57,7 @@ class Stripes(Dataset):
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    monkeypatch.setitem(module.DATASETS, 'stripes', Stripes)
+    monkeypatch.setitem(DATASETS, 'stripes', Stripes)
     monkeypatch.setitem(MODELS, 'plain', lambda: torch.nn.Conv2d(3, 1, 1))
     monkeypatch.setitem(MODELS, 'tiny_unetpp', tiny_unetpp)
     monkeypatch.setitem(MODELS, 'tiny_realtime', tiny_realtime)
@@ -62,7 +67,7 @@ def toy(tmp_path, monkeypatch):
             'name': 'toy', 'model': 'tiny_realtime', 'output': str(tmp_path / 'run'),
             'schedule': Schedule(64, 96, 2, 4, 1e-3), 'masking': Masking(decoder_width=32),
             'data': Data('stripes', workers=0),
-            'trainer': Trainer('cpu', threads=1, epoch_steps=2),
+            'trainer': Trainer('cpu', threads=1, validate_every_steps=2),
         }
         return PretrainConfig(**(values | changes))
 
@@ -100,18 +105,17 @@ def test_biases_norms_and_tokens_do_not_decay(toy):
 @pytest.mark.parametrize('strategy', ['sparse', 'zero', 'drop'])
 def test_the_encoder_of_a_run_loads_into_its_model(toy, model, strategy):
     path = pretrain(toy(model=model, masking=Masking(strategy, decoder_width=32)))
-    content = torch.load(path, weights_only=True)
-    assert content['encoder_only'] is True
-    assert content['hyper_parameters']['model'] == model
-    weights = {k.removeprefix('network.'): v for k, v in content['state_dict'].items()}
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.encoder_only and checkpoint.sources == ['stripes']
+    assert checkpoint.config['model'] == model
     network = build_model(model)
-    fresh = {k: v.clone() for k, v in network.state_dict().items()}
-    missing, unexpected = network.load_state_dict(weights, strict=False)
-    assert not unexpected
-    assert missing and not any(name.startswith(('stem', 'encoder')) for name in missing)
-    assert all(torch.isfinite(x).all() for x in weights.values())
-    learnt = [name for name, x in weights.items() if not torch.equal(x, fresh[name])]
-    assert len(learnt) == len(weights)  # every weight and every statistic has moved
+    fresh = {name: x.clone() for name, x in network.state_dict().items()}
+    load_init(network, path)
+    now = network.state_dict()
+    # Every weight and statistic of the encoder has moved, nothing else has.
+    encoder = {name for name in fresh if name.startswith(('stem', 'encoder'))}
+    assert {name for name in fresh if not torch.equal(now[name], fresh[name])} == encoder
+    assert all(torch.isfinite(x).all() for x in now.values())
     size = network.size_multiple * 2
     assert torch.isfinite(network.eval()(torch.randn(1, 3, size, size))).all()
 
@@ -128,30 +132,35 @@ def test_the_same_seed_gives_the_same_weights(toy, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(toy, tmp_path, monkeypatch):
-    whole = torch.load(pretrain(toy(output=str(tmp_path / 'whole'))), weights_only=True)
+@pytest.mark.parametrize('killed_at', [1, 2, 3])
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    toy, tmp_path, monkeypatch, killed_at
+):
+    trainer = Trainer('cpu', threads=1, validate_every_steps=2, checkpoint_minutes=1e-9)
+    whole = torch.load(
+        pretrain(toy(output=str(tmp_path / 'whole'), trainer=trainer)), weights_only=True)
 
-    def stop(self, batch, index):
-        if self.global_step == 3:  # in the middle of the second epoch
+    start = module.PretrainTask.on_train_batch_start
+
+    def killed(self, batch, index):
+        if self.global_step == killed_at:
             raise RuntimeError('killed')
+        return start(self, batch, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.PretrainTask, 'on_train_batch_end',
-                      lambda self, outputs, batch, index: stop(self, batch, index))
+        patch.setattr(module.PretrainTask, 'on_train_batch_start', killed)
         with pytest.raises(RuntimeError, match='killed'):
-            pretrain(toy())
-    last = torch.load(tmp_path / 'run' / 'last.ckpt', weights_only=True)
-    assert last['global_step'] == 2
-    resumed = torch.load(pretrain(toy(resume=True)), weights_only=True)
+            pretrain(toy(trainer=trainer))
+    resumed = torch.load(pretrain(toy(resume=True, trainer=trainer)), weights_only=True)
     for name, value in whole['state_dict'].items():
         assert torch.equal(value, resumed['state_dict'][name]), name
 
 
-def test_a_run_stops_at_its_time_limit(toy, tmp_path):
+def test_a_run_stops_at_its_time_limit(toy, caplog):
     schedule = dataclasses.replace(toy().schedule, steps=100_000, minutes=0.02)
-    pretrain(toy(schedule=schedule))
-    steps = torch.load(tmp_path / 'run' / 'last.ckpt', weights_only=True)['global_step']
-    assert 0 < steps < 100_000
+    with caplog.at_level('INFO', logger='training.pretrain'):
+        pretrain(toy(schedule=schedule))
+    assert re.search(r'loss \d\.\d+ after \d{1,4} steps', caplog.text)
 
 
 def test_an_earlier_run_is_not_overwritten(toy):
@@ -160,10 +169,13 @@ def test_an_earlier_run_is_not_overwritten(toy):
         pretrain(toy())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures(toy, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures(
+    toy, tmp_path, monkeypatch
+):
     monkeypatch.setattr(module, 'hidden_cell_loss', lambda *_: torch.tensor(math.nan))
-    with pytest.raises(FloatingPointError, match='nan at step 0, on stripe 0, stripe 1'):
+    with pytest.raises(TrainingError, match='nan at step 0; .* stripe 0, stripe 1'):
         pretrain(toy())
+    assert read_checkpoint(tmp_path / 'run' / 'stopped_rank0.ckpt').encoder_only
 
 
 def test_masks_differ_from_step_to_step_and_return_with_the_step(toy):
@@ -197,9 +209,9 @@ def test_every_shipped_config_loads_and_fits_its_model(path):
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-    ({'data': Data('imagenet')}, "'imagenet' is unknown; choose one of mixed"),
+    ({'data': Data('imagenet')}, "'imagenet' does not exist; choose one of mixed"),
     ({'model': 'plain'}, 'Conv2d has no known encoder'),
-    ({'model': 'resnet9'}, "'resnet9' is unknown"),
+    ({'model': 'resnet9'}, "'resnet9' does not exist"),
     ({'init': 'resnet18.pth'}, 'RealtimeUNet has no ResNet encoder'),
     ({'masking': Masking(decoder_width=40)}, 'width is 40'),
 ])
