@@ -156,7 +156,12 @@ def load_pretrain_config(path: str | Path, overrides: Sequence[str] = ()) -> Pre
     ------
     ConfigError
     """
-    tree = yaml.safe_load(Path(path).read_text())
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f'cannot read {path}: {error}') from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f'{path} holds {type(tree).__name__}; a config is a mapping of keys')
     for override in overrides:
         _override(tree, override)
     return _build(PretrainConfig, tree, '')

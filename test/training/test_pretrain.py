@@ -120,6 +120,12 @@ def test_the_encoder_of_a_run_loads_into_its_model(toy, model, strategy):
     assert torch.isfinite(network.eval()(torch.randn(1, 3, size, size))).all()
 
 
+def test_half_precision_ends_with_finite_weights(toy):
+    trainer = dataclasses.replace(toy().trainer, precision='bf16-mixed')
+    weights = read_checkpoint(pretrain(toy(trainer=trainer))).weights
+    assert all(x.dtype != torch.bfloat16 and torch.isfinite(x).all() for x in weights.values())
+
+
 def test_a_sheet_and_a_log_lie_beside_the_encoder(toy, tmp_path):
     pretrain(toy())
     assert (tmp_path / 'run' / 'sheet.jpg').stat().st_size > 1000
@@ -238,3 +244,13 @@ def test_the_command_names_an_unknown_key(tmp_path):
                     'batch_size: 1, steps: 1, learning_rate: 1e-4}\n')
     with pytest.raises(SystemExit, match='unknown key masking.ration; .* masking.ratio'):
         module.main([str(path), 'masking.ration=0.6'])
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    (None, 'error: cannot read'), ('a: [', 'error: cannot read'), ('- a', 'x.yaml holds list')])
+def test_the_command_says_what_is_wrong_with_its_file(tmp_path, text, message):
+    path = tmp_path / 'x.yaml'
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit, match=message):
+        module.main([str(path)])
