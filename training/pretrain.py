@@ -72,7 +72,7 @@ class PretrainTask(L.LightningModule):
         self.model = model
         self.config = config
         self.save_hyperparameters(dataclasses.asdict(config))
-        self._elapsed_s = 0.0  # before the last resume
+        self._before_s = 0.0  # before the last resume
         self._started_s = time.monotonic()
 
     def _loss(self, image: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,10 +132,11 @@ class PretrainTask(L.LightningModule):
     def progress(self) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
         limit_s = 60 * self.config.schedule.minutes or math.inf
-        return max(self.global_step / self.config.schedule.steps, self._total_s() / limit_s)
+        return max(self.global_step / self.config.schedule.steps, self.elapsed_s() / limit_s)
 
-    def _total_s(self) -> float:
-        return self._elapsed_s + time.monotonic() - self._started_s
+    def elapsed_s(self) -> float:
+        """Time of the run so far, that before a resume with it."""
+        return self._before_s + time.monotonic() - self._started_s
 
     def validation_step(self, batch: dict, index: int) -> None:
         """Log the loss under masks that are always the same; draw the sheet of the first batch."""
@@ -155,11 +156,11 @@ class PretrainTask(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Add the time that was spent."""
-        checkpoint['elapsed_s'] = self._total_s()
+        checkpoint['elapsed_s'] = self.elapsed_s()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Take over the time that was spent before."""
-        self._elapsed_s = checkpoint['elapsed_s']
+        self._before_s = checkpoint['elapsed_s']
 
 
 def _prepare(batch: dict) -> Tensor:
@@ -201,7 +202,7 @@ def _load_imagenet(network: torch.nn.Module, path: str) -> None:
 
 
 def pretrain(config: PretrainConfig) -> Path:
-    """Pre-train and return the encoder's file.
+    """Pre-train and return the encoder's file; with `resume`, one that is there is left as it is.
 
     Raises
     ------
@@ -216,6 +217,8 @@ def pretrain(config: PretrainConfig) -> Path:
         raise ConfigError(
             f'{output} holds an earlier run; continue it with resume=true or name another output='
         )
+    if finished.exists() and config.resume:
+        return finished
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     L.seed_everything(config.seed, verbose=False)
@@ -274,6 +277,8 @@ def save_encoder(task: PretrainTask, path: Path) -> None:
         'state_dict': {f'network.{name}': x.cpu() for name, x in weights.items()},
         'hyper_parameters': dict(task.hparams),
         'sources': task.trainer.datamodule.sources,
+        'global_step': task.global_step,
+        'elapsed_s': task.elapsed_s(),
     }
     write_checkpoint(content, path)
 
