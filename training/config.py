@@ -204,6 +204,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f'cannot read {path}: {error}') from error
     if not isinstance(tree, dict):
         raise ConfigError(f'{path} holds {type(tree).__name__}; a config is a mapping of keys')
+    return config_from(tree, overrides)
+
+
+def config_from(tree: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Build a config from plain values, such as those in a checkpoint; see load_config."""
+    tree = yaml.safe_load(yaml.safe_dump(dict(tree)))  # a copy, with lists for tuples
     for override in overrides:
         _override(tree, override)
     return _build(Config, tree, '')

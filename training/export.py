@@ -1,12 +1,15 @@
 """Export a trained network: ``python -m training.export CONFIG [checkpoint=FILE] [folder=DIR]``.
 
-Writes NAME.onnx with its contract inside, NAME.safetensors (weights as trained, for fine-tuning)
-and NAME.yaml (the training config). The ONNX file is compared with torch before it is kept.
+CONFIG may be the checkpoint itself, which holds its config. Writes NAME.onnx with its contract
+inside, NAME.safetensors (weights as trained, for fine-tuning) and NAME.yaml (the training config).
+The ONNX file is compared with torch on real frames before it is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from itertools import islice
 import logging
 import os
 from pathlib import Path
@@ -18,35 +21,58 @@ import onnx
 from onnx import version_converter
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 import yaml
 
 from depth_perception.estimator import DepthEstimator
-from depth_perception.geometry import Intrinsics
 from depth_perception.inference import load
 from depth_perception.model_spec import ModelSpec, write_spec
+from depth_perception.preprocessing import Preprocessor, place
+from depth_perception.sources import Frame, open_source
 from training.arguments import parse
 from training.checkpoint import CheckpointError, load_model
 from training.config import Config
-from training.contract import MEAN, STD, canonical_focal_px
-from training.models.realtime_unet import SIZE_MULTIPLE
+from training.contract import MEAN, STD, at_size, canonical_focal_px
+from training.data import DataError, evaluation
+from training.data.splits import load_splits
 
 log = logging.getLogger(__name__)
 
 OPSET = 17  # the newest that TensorRT 8.5, JetPack 5's, reads
 TOLERANCE = 1e-4
-SIZES_COMPARED = ((144, 192), (240, 432), (480, 640))
+FRAMES_COMPARED = 4
 
 
 class ExportError(ValueError):
     """An exported file that does not compute what the network computes."""
 
 
+class _FullSize(nn.Module):
+    # The contract promises a map of the size of the input.
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return at_size(self.network(image), image.shape[-2:])
+
+
+def exportable(network: nn.Module) -> tuple[nn.Module, Tensor]:
+    """Return a network with maps of the input's size, and an example of its input."""
+    fixed = getattr(network, 'input_size', None)
+    multiple = 0 if fixed else network.size_multiple
+    example = torch.zeros(1, 3, *(fixed or (8 * multiple, 10 * multiple)))
+    with torch.inference_mode():
+        full = network(example).shape[-2:] == example.shape[-2:]
+    return network if full else _FullSize(network).eval(), example
+
+
 def export_onnx(network: nn.Module, path: Path) -> None:
     """Write `network` as ONNX: 'image' (1, 3, h, w) to 'depth' (1, 1, h, w).
 
-    Height and width are free multiples of 16; batch norm is folded into the convolutions.
+    Height and width are free multiples of the network's `size_multiple`, or fixed where it has
+    an `input_size`; batch norm is folded into the convolutions.
 
     Raises
     ------
@@ -55,27 +81,31 @@ def export_onnx(network: nn.Module, path: Path) -> None:
     """
     if network.training:
         raise ExportError('the network is in training mode; call its eval() before the export')
-    example = torch.zeros(1, 3, 240, 320)  # any size: both sides stay free
-    sides = {2: SIZE_MULTIPLE * Dim('h', min=2), 3: SIZE_MULTIPLE * Dim('w', min=2)}
+    whole, example = exportable(network)
+    sides = None
+    if not hasattr(network, 'input_size'):
+        multiple = network.size_multiple
+        sides = ({2: multiple * Dim('h', min=2), 3: multiple * Dim('w', min=2)},)
     # They report each pass, and torchvision missing, which no network here uses.
     for name in ('torch.onnx', 'onnx_ir', 'onnxscript'):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # about torch's own use of its tree library
         program = torch.onnx.export(
-            network, (example,), input_names=['image'], output_names=['depth'],
-            opset_version=18, dynamo=True, dynamic_shapes=(sides,), verbose=False,
+            whole, (example,), input_names=['image'], output_names=['depth'],
+            opset_version=18, dynamo=True, dynamic_shapes=sides, verbose=False,
         )
     model = version_converter.convert_version(program.model_proto, OPSET)
     for value, side in ((model.graph.input[0], 3), (model.graph.output[0], 1)):
         dims = value.type.tensor_type.shape.dim
         dims[1].dim_value = side
-        dims[2].dim_param, dims[3].dim_param = 'height', 'width'
+        if sides:
+            dims[2].dim_param, dims[3].dim_param = 'height', 'width'
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
 
 
-def contract(config: Config, training_data: str) -> ModelSpec:
+def contract(config: Config, network: nn.Module, training_data: str) -> ModelSpec:
     """Contract of a single-image network; its nominal input is that of the last phase."""
     height, width = config.phases[-1].height, config.phases[-1].width
     return ModelSpec(
@@ -83,10 +113,10 @@ def contract(config: Config, training_data: str) -> ModelSpec:
         architecture=config.model,
         input_height=height,
         input_width=width,
-        size_multiple=SIZE_MULTIPLE,
+        size_multiple=0 if hasattr(network, 'input_size') else network.size_multiple,
         mean=MEAN,
         std=STD,
-        output_kind='log',
+        output_kind=network.output_kind,
         canonical_focal_px=canonical_focal_px(width),
         depth_range=config.trusted_range,
         training_data=training_data,
@@ -94,44 +124,71 @@ def contract(config: Config, training_data: str) -> ModelSpec:
     )
 
 
-def compare(network: nn.Module, path: Path, seed: int = 0) -> float:
-    """Largest absolute difference of the ONNX file from `network`, over three image sizes.
+def frames(count: int = FRAMES_COMPARED) -> list[Frame]:
+    """Pictures to try a model on: stored real ones, one of each test set under DATA_ROOT.
+
+    Where there is none, views of a rendered room.
+    """
+    found = [Frame(s['image'], s['intrinsics'], None) for s in islice(_stored(), count)]
+    if found:
+        return found
+    log.warning('no real frame is at hand (DATA_ROOT is not set, or holds no test set): '
+                'comparing on rendered ones')
+    with_depth = open_source('scene', width=320, height=240)
+    try:
+        return list(islice(iter(with_depth), count))
+    finally:
+        with_depth.close()
+
+
+def _stored() -> Iterator[dict]:
+    for entry in load_splits().select('test'):
+        if entry.kind == 'real' and evaluation.available(entry):
+            yield from islice(evaluation.samples(entry), 1)
+
+
+def compare(network: nn.Module, path: Path, pictures: list[Frame]) -> float:
+    """Largest difference of the ONNX file from `network` over `pictures`.
+
+    Relative where the network gives more than 1. The file and torch both run on the CPU, in
+    full float32: no TF32.
 
     Raises
     ------
     ExportError
         The difference is not below 1e-4.
     """
-    generator = torch.Generator().manual_seed(seed)
+    whole, _ = exportable(network)
     engine = load(str(path), backend='cpu')
     worst = 0.0
-    for size in SIZES_COMPARED:
-        image = torch.randn((1, 3, *size), generator=generator)
+    for picture in pictures:
+        tensor = Preprocessor(engine.spec, place(*picture.image.shape[:2], engine.spec))(
+            picture.image)
         with torch.inference_mode():
-            expected = network(image)[0, 0].numpy()
-        found, _ = engine.infer(image.numpy())
-        worst = max(worst, float(np.abs(found - expected).max()))
+            expected = whole(torch.from_numpy(tensor))[0, 0].numpy()
+        found, _ = engine.infer(tensor)
+        difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
+        worst = max(worst, float(difference.max()))
     engine.close()
     if not worst < TOLERANCE:
         raise ExportError(f'{path} differs from torch by {worst:.2g}; the limit is {TOLERANCE}')
     return worst
 
 
-def run_once(path: Path) -> None:
+def run_once(path: Path, picture: Frame) -> None:
     """Run the exported file as a node would.
 
     Raises
     ------
     ExportError
-        No finite depth came out for a grey picture.
+        Some pixel got no depth.
     """
     engine = load(str(path), backend='cpu')
-    picture = np.full((480, 640, 3), 127, np.uint8)
-    depth = DepthEstimator(engine)(picture, Intrinsics.from_hfov(640, 480, 63)).depth
-    if not np.isfinite(depth).all():
-        undefined = int(np.isnan(depth).sum())
-        raise ExportError(f'{path} gives {undefined} undefined pixels for a grey picture')
+    depth = DepthEstimator(engine)(picture.image, picture.intrinsics).depth
+    undefined = int(np.isnan(depth).sum())
     engine.close()
+    if undefined:
+        raise ExportError(f'{path} gives {undefined} of {depth.size} pixels no depth')
 
 
 def export(config: Config, checkpoint: Path, folder: Path) -> Path:
@@ -142,19 +199,24 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     ExportError, CheckpointError
     """
     network, trained = load_model(checkpoint)
+    if trained.config['model'] != config.model:
+        raise ExportError(f"{checkpoint} holds a {trained.config['model']}, the config is for "
+                          f'{config.model}; give the config that it was trained with')
+    pictures = frames()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{config.name}.onnx'
     # Checked beside the target and then renamed: a failed export leaves the old model in place.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         draft = Path(scratch) / path.name
         export_onnx(network, draft)
-        write_spec(draft, contract(config, ', '.join(trained.sources)))
-        worst = compare(network, draft)
-        run_once(draft)
+        write_spec(draft, contract(config, network, ', '.join(trained.sources)))
+        worst = compare(network, draft, pictures)
+        run_once(draft, pictures[0])
         os.replace(draft, path)
     safetensors.torch.save_file(network.state_dict(), path.with_suffix('.safetensors'))
     path.with_suffix('.yaml').write_text(yaml.safe_dump(trained.config, sort_keys=False))
-    log.info('%s: differs from torch by at most %.1e', path, worst)
+    log.info('%s: differs from torch by at most %.1e over %d pictures', path, worst,
+             len(pictures))
     return path
 
 
@@ -166,7 +228,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         export(config, Path(own.get('checkpoint', last)),
                Path(own.get('folder', 'depth_perception/models')))
-    except (ExportError, CheckpointError) as error:
+    except (ExportError, CheckpointError, DataError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

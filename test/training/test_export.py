@@ -2,19 +2,35 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from depth_perception.geometry import Intrinsics
 from depth_perception.model_spec import read_spec
+from depth_perception.sources import Frame
 from training import export as module
 from training.arguments import parse
 from training.config import Config, Phase, load_config
 from training.export import ExportError, compare, export
-from training.models import build_model
+from training.models import MODELS, build_model
+from training.models.eigen import tiny as tiny_eigen
+from training.models.unetpp import tiny as tiny_unetpp
 
 CONFIG = Config(name='tiny', model='realtime_unet_m', output='runs/tiny',
                 phases=(Phase(32, 48, 2, 3, 1e-4), Phase(144, 192, 2, 3, 1e-4)))
+
+
+ORIGINAL_FRAMES = module.frames
+RNG = np.random.default_rng(0)
+FRAMES = [Frame(RNG.integers(0, 256, (h, w, 3), np.uint8), Intrinsics.from_hfov(w, h, 63), None)
+          for h, w in ((48, 64), (60, 100))]
+
+
+@pytest.fixture(autouse=True)
+def few_frames(monkeypatch):
+    monkeypatch.setattr(module, 'frames', lambda: FRAMES)
 
 
 @pytest.fixture
@@ -49,7 +65,52 @@ def test_the_files_beside_it_are_the_weights_and_the_config_as_trained(checkpoin
 def test_a_file_of_other_weights_is_refused(checkpoint, tmp_path):
     path = export(CONFIG, checkpoint, tmp_path / 'models')
     with pytest.raises(ExportError, match='differs from torch'):
-        compare(build_model(CONFIG.model).eval(), path)
+        compare(build_model(CONFIG.model).eval(), path, FRAMES)
+
+
+def save(path, network, config):
+    torch.save({'state_dict': {f'network.{k}': v for k, v in network.state_dict().items()},
+                'hyper_parameters': dataclasses.asdict(config), 'sources': ['rooms']}, path)
+    return path
+
+
+@pytest.mark.parametrize(('name', 'tiny', 'size', 'multiple', 'kind'), [
+    ('eigen', tiny_eigen, (68, 92), 0, 'log'),  # gives a smaller map than its input
+    ('unetpp18', tiny_unetpp, (64, 96), 32, 'metric'),
+])
+def test_any_registered_model_is_exported_with_the_contract_of_its_class(
+        tmp_path, monkeypatch, name, tiny, size, multiple, kind):
+    monkeypatch.setitem(MODELS, name, tiny)
+    config = dataclasses.replace(CONFIG, model=name, phases=(Phase(*size, 2, 3, 1e-4),))
+    with torch.no_grad():
+        network = tiny()
+        if kind == 'metric':  # random weights give depth below 0 as well
+            for parameter in network.parameters():
+                parameter.abs_()
+    path = export(config, save(tmp_path / 'x.ckpt', network, config), tmp_path / 'models')
+    spec = read_spec(path)
+    assert (spec.input_height, spec.input_width) == size
+    assert (spec.size_multiple, spec.output_kind) == (multiple, kind)
+
+
+def test_a_checkpoint_of_another_model_than_the_configs_is_refused(checkpoint, tmp_path):
+    config = dataclasses.replace(CONFIG, model='unet')
+    with pytest.raises(ExportError, match='holds a realtime_unet_m, the config is for unet'):
+        export(config, checkpoint, tmp_path / 'models')
+
+
+def test_a_checkpoint_stands_for_the_config_it_was_trained_with(checkpoint):
+    from argparse import ArgumentParser
+    config, own = parse(ArgumentParser(), [str(checkpoint), 'seed=3'], ('folder',))
+    assert config == dataclasses.replace(CONFIG, seed=3)
+    assert own == {'checkpoint': str(checkpoint)}
+
+
+def test_frames_to_compare_on_are_stored_ones_or_else_rendered(monkeypatch, caplog):
+    monkeypatch.delenv('DATA_ROOT', raising=False)
+    found = ORIGINAL_FRAMES(2)
+    assert [f.image.shape for f in found] == [(240, 320, 3)] * 2
+    assert 'comparing on rendered ones' in caplog.text
 
 
 def test_a_failed_export_leaves_the_old_model_in_place(checkpoint, tmp_path, monkeypatch):
@@ -70,7 +131,9 @@ def test_a_network_in_training_mode_is_not_exported(tmp_path):
 def test_a_commands_own_keys_are_told_from_the_configs(tmp_path):
     from argparse import ArgumentParser
     path = tmp_path / 'c.yaml'
-    path.write_text('{name: a, model: unet, output: b, phases: []}')
+    path.write_text('{name: a, model: unet, output: b, '
+                    'phases: [{height: 32, width: 48, batch_size: 1, steps: 1, '
+                    'learning_rate: 1e-3}]}')
     config, own = parse(ArgumentParser(), [str(path), 'folder=x=y', 'seed=3'], ('folder',))
     assert config.seed == 3
     assert own == {'folder': 'x=y'}
@@ -79,7 +142,9 @@ def test_a_commands_own_keys_are_told_from_the_configs(tmp_path):
 def test_a_wrong_key_ends_the_command_with_the_nearest_known(tmp_path, capsys):
     from argparse import ArgumentParser
     path = tmp_path / 'c.yaml'
-    path.write_text('{name: a, model: unet, output: b, phases: []}')
+    path.write_text('{name: a, model: unet, output: b, '
+                    'phases: [{height: 32, width: 48, batch_size: 1, steps: 1, '
+                    'learning_rate: 1e-3}]}')
     with pytest.raises(SystemExit):
         parse(ArgumentParser(), [str(path), 'sed=3'])
     assert 'nearest known is seed' in capsys.readouterr().err
