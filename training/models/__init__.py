@@ -4,17 +4,20 @@ A network maps normalised RGB, (B, 3, H, W) float32, to a map (B, 1, h, w) and s
 attributes what it takes and gives:
 
 output_kind
-    'log': natural log of canonical metres; 'metric': canonical metres.
+    'log': natural log of canonical metres; 'metric': canonical metres; 'relative': inverse depth
+    up to a scale and a shift, 0 to 1.
 size_multiple
-    Height and width must be multiples of it; or, where layers fix the size,
+    Height and width must be multiples of it (where `pads` is true the network takes others too:
+    it repeats the edge and crops the map); or, where layers fix the size,
 input_size
     the (height, width) that the image must have.
 stages
     Names for ``set_stage``, in the order in which they are trained; only where parts are trained
     one after the other. Without a call all parts train together and the last one gives the map.
 
-In training mode a network with deep supervision returns a tuple of maps. The module of each
-architecture has ``tiny()``, a small net of the same structure, for tests.
+In training mode a network with deep supervision returns a tuple of maps. One with a segmentation
+head gives depth alone there too, and both maps by ``joint(image)`` (training.models.spt). The
+module of each architecture has ``tiny()``, a small net of the same structure, for tests.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from torch import nn
 
 from training.models.eigen import eigen
 from training.models.realtime_unet import realtime_unet, realtime_unet_a, realtime_unet_m
+from training.models.spt import spt_base, spt_large, spt_tiny
+from training.models.spt_comparison import dpt_hybrid, pvt, pvt_linear_sra, vit16, vit32
 from training.models.unet import unet
 from training.models.unetpp import unetpp18, unetpp34, unetpp50
 
@@ -40,6 +45,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     'unetpp34': unetpp34,
     'unetpp50': unetpp50,
     'eigen': eigen,
+    'spt_base': spt_base,
+    'spt_large': spt_large,
+    'spt_tiny': spt_tiny,
+    'vit16': vit16,
+    'vit32': vit32,
+    'dpt_hybrid': dpt_hybrid,
+    'pvt': pvt,
+    'pvt_linear_sra': pvt_linear_sra,
 }
 
 

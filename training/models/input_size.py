@@ -1,9 +1,10 @@
-"""Which image sizes a network takes: the rule is checked where the image comes in."""
+"""Which image sizes a network takes: the rule is checked, or made to hold, where it comes in."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def check_multiple(image: Tensor, multiple: int) -> None:
@@ -38,6 +39,19 @@ def check_exact(image: Tensor, size: tuple[int, int]) -> None:
             f'image is {height}x{width}; fully connected layers fix it to {size[0]}x{size[1]}: '
             f'resize it first'
         )
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the right and the bottom edge of (B, C, H, W) up to multiples of `multiple`."""
+    if _is_exporting():
+        return image
+    height, width = image.shape[-2:]
+    return functional.pad(image, (0, -width % multiple, 0, -height % multiple), mode='replicate')
+
+
+def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo :func:`pad_to_multiple` on a (B, C, H, W) map of the padded image's size."""
+    return x if _is_exporting() else x[..., :size[0], :size[1]]
 
 
 def _is_exporting() -> bool:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-import pickle
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor, nn
+
+from training.models.pretrained import read_weights
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -130,7 +128,7 @@ class ResNet(nn.Module):
         ValueError
             The file cannot be read, or holds another architecture.
         """
-        weights = _read_weights(Path(path))
+        weights = read_weights(Path(path))
         weights = {name: w for name, w in weights.items() if not name.startswith('fc.')}
         try:
             self.load_state_dict(weights)
@@ -141,20 +139,6 @@ class ResNet(nn.Module):
 def _init(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == '.safetensors':
-            return safetensors.torch.load_file(path)
-        weights = torch.load(path, map_location='cpu', weights_only=True)
-    except (
-        OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError
-    ) as error:
-        raise ValueError(f'cannot read {path}: {error}') from error
-    if not isinstance(weights, dict):
-        raise ValueError(f'{path} holds a {type(weights).__name__}; weights are a dict by name')
-    return weights
 
 
 def resnet18() -> ResNet:
