@@ -8,8 +8,11 @@ mean at the canonical focal length. Maps smaller than the image are enlarged to 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 import torch.nn.functional as F
+
+from depth_perception.model_spec import ModelSpec
+from training.config import Config
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -55,3 +58,22 @@ def canonical_scale(focal_px: Tensor, width_px: int) -> Tensor:
     gives the same metres at full size.
     """
     return canonical_focal_px(width_px) / focal_px.to(torch.float32)
+
+
+def model_spec(config: Config, network: nn.Module, training_data: str) -> ModelSpec:
+    """Contract of a single-image network; its nominal input is that of the last phase."""
+    height, width = config.phases[-1].height, config.phases[-1].width
+    return ModelSpec(
+        name=config.name,
+        architecture=config.model,
+        input_height=height,
+        input_width=width,
+        size_multiple=0 if hasattr(network, 'input_size') else network.size_multiple,
+        mean=MEAN,
+        std=STD,
+        output_kind=network.output_kind,
+        canonical_focal_px=canonical_focal_px(width),
+        depth_range=config.trusted_range,
+        training_data=training_data,
+        licence='Apache-2.0',
+    )

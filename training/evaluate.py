@@ -1,4 +1,6 @@
-"""Measure an exported model on the held-out pictures, as a robot would run it.
+"""Measure a model: an exported one on the held-out pictures, or a checkpoint on any data set.
+
+``python -m training.evaluate CHECKPOINT data=NAME ...`` is told in checkpoint_scores.py.
 
 ``python -m training.evaluate CONFIG [model=FILE.onnx] [folder=DIR]`` runs the ONNX file with each
 camera's intrinsics, prints the table, and writes evaluation.json and one picture sheet a row into
@@ -22,10 +24,20 @@ from rich.table import Table
 from depth_perception.estimator import DepthEstimator
 from depth_perception.inference import load
 from depth_perception.metrics import bootstrap_interval, depth_metrics
-from depth_perception.model_spec import read_spec, write_spec
+from depth_perception.model_spec import ModelError, read_spec, write_spec
 from training.arguments import parse
-from training.config import Config
-from training.data import Baselines, DataConfig, baselines, build, evaluation
+from training.checkpoint import CheckpointError
+from training.checkpoint_scores import KEYS, evaluate_checkpoint
+from training.config import Config, ConfigError, refuse_unknown
+from training.data import (
+    Baselines,
+    DataConfig,
+    DataError,
+    SplitError,
+    baselines,
+    build,
+    evaluation,
+)
 from training.data.splits import Entry
 from training.sheet import Sheet
 
@@ -176,7 +188,18 @@ def evaluate(config: Config, model: Path, folder: Path) -> dict[str, dict]:
 def main(argv: list[str] | None = None) -> None:
     """Evaluate as the command line says."""
     parser = argparse.ArgumentParser(prog='python -m training.evaluate', description=__doc__)
-    config, own = parse(parser, argv, ('model', 'folder'))
+    config, own = parse(parser, argv, ('model', *KEYS))
+    try:
+        _evaluate(config, own)
+    except (CheckpointError, ConfigError, DataError, SplitError, ModelError) as error:
+        raise SystemExit(f'error: {error}') from error
+
+
+def _evaluate(config: Config, own: dict[str, str]) -> None:
+    if 'checkpoint' in own:
+        evaluate_checkpoint(config, own)
+        return
+    refuse_unknown(own, ('model', 'folder'), '')
     model = Path(own.get('model', f'depth_perception/models/{config.name}.onnx'))
     evaluate(config, model, Path(own.get('folder', f'{config.output}/evaluation')))
 

@@ -27,13 +27,13 @@ import yaml
 
 from depth_perception.estimator import DepthEstimator
 from depth_perception.inference import load
-from depth_perception.model_spec import ModelSpec, write_spec
+from depth_perception.model_spec import write_spec
 from depth_perception.preprocessing import Preprocessor, place
 from depth_perception.sources import Frame, open_source
 from training.arguments import parse
 from training.checkpoint import CheckpointError, load_model
 from training.config import Config
-from training.contract import MEAN, STD, at_size, canonical_focal_px
+from training.contract import at_size, model_spec
 from training.data import DataError, evaluation
 from training.data.splits import load_splits
 
@@ -103,25 +103,6 @@ def export_onnx(network: nn.Module, path: Path) -> None:
             dims[2].dim_param, dims[3].dim_param = 'height', 'width'
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
-
-
-def contract(config: Config, network: nn.Module, training_data: str) -> ModelSpec:
-    """Contract of a single-image network; its nominal input is that of the last phase."""
-    height, width = config.phases[-1].height, config.phases[-1].width
-    return ModelSpec(
-        name=config.name,
-        architecture=config.model,
-        input_height=height,
-        input_width=width,
-        size_multiple=0 if hasattr(network, 'input_size') else network.size_multiple,
-        mean=MEAN,
-        std=STD,
-        output_kind=network.output_kind,
-        canonical_focal_px=canonical_focal_px(width),
-        depth_range=config.trusted_range,
-        training_data=training_data,
-        licence='Apache-2.0',
-    )
 
 
 def frames(count: int = FRAMES_COMPARED) -> list[Frame]:
@@ -209,7 +190,7 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         draft = Path(scratch) / path.name
         export_onnx(network, draft)
-        write_spec(draft, contract(config, network, ', '.join(trained.sources)))
+        write_spec(draft, model_spec(config, network, ', '.join(trained.sources)))
         worst = compare(network, draft, pictures)
         run_once(draft, pictures[0])
         os.replace(draft, path)
