@@ -33,7 +33,7 @@ from training.comparison_runs import (
     time_cell,
     write_json,
 )
-from training.comparisons import COMPARISONS, IMAGENET
+from training.comparisons import COMPARISONS, IMAGENET, Cell
 from training.config import ConfigError, load_config, typed_value
 from training.data import DataError, SplitError
 from training.pretrain import build_spark
@@ -131,13 +131,21 @@ def reproduce(setup: Setup, seeds: int, console: Console) -> Results:
     if setup.imagenet:
         imagenet_encoder(setup)  # a wrong file is told before hours of training
     console.print(plan(setup, seeds), markup=False)
-    numbers = range(setup.base.seed, setup.base.seed + seeds)
-    # Seed by seed, so that a run that is broken off has compared all cells.
-    runs = [run_cell(setup, cell, seed) for seed in numbers for cell in setup.cells]
+    pairs = _pairs(setup, seeds)
+    runs = []
+    for number, (cell, seed) in enumerate(pairs, start=1):
+        log.info('%d of %d: %s, seed %d', number, len(pairs), cell.label, seed)
+        runs.append(run_cell(setup, cell, seed))
     speeds = {}
     if setup.comparison.is_timed:
         speeds = {cell.name: time_cell(setup, cell) for cell in setup.cells}
     return write_report(setup, runs, speeds, console)
+
+
+def _pairs(setup: Setup, seeds: int) -> list[tuple[Cell, int]]:
+    # Seed by seed, so that a run that is broken off has compared all cells.
+    first = setup.base.seed
+    return [(cell, seed) for seed in range(first, first + seeds) for cell in setup.cells]
 
 
 def _keep_settings(setup: Setup) -> None:
@@ -170,8 +178,7 @@ def _flat(tree: dict, where: str = '') -> dict[str, object]:
 
 def plan(setup: Setup, seeds: int) -> str:
     """Say what will be trained, and for how long."""
-    cells, first = setup.cells, setup.base.seed
-    pairs = [(cell, seed) for seed in range(first, first + seeds) for cell in cells]
+    cells, pairs = setup.cells, _pairs(setup, seeds)
     left = [pair for pair in pairs if not setup.record(*pair).exists()]
     started = {(x.start, seed) for x, seed in pairs if x.is_pretrained}
     left_to_start = [x for x in started
