@@ -39,7 +39,7 @@ def write_report(
     write_sheet(setup)
     console.print(as_table(results))
     for line in sentences(results):
-        console.print(f'- {line}', markup=False, highlight=False)
+        console.print(f'- {line}', markup=False, highlight=False, soft_wrap=True)
     return results
 
 
@@ -75,7 +75,8 @@ def summarise(
 def _device(accelerator: str) -> str:
     if device_of(accelerator).type == 'cuda':
         return torch.cuda.get_device_name()
-    return f'{torch.get_num_threads()} threads of {os.cpu_count()} {platform.machine()} cores'
+    return (f'the CPU, threads: {torch.get_num_threads()}, cores: {os.cpu_count()} '
+            f'{platform.machine()}')
 
 
 def _timing(speeds: Mapping[str, Mapping]) -> str:
@@ -187,15 +188,13 @@ def _figure(score: Mapping[str, Any], form: str) -> str:
 
 
 def as_table(results: Results) -> Table:
-    """Lay the results out for a terminal."""
+    """Lay the results out for a terminal, which is narrow: a column a cell."""
     headers, ours, printed = rows(results)
     table = Table(title=caption(results))
-    for i, name in enumerate(headers):
-        table.add_column(name, justify='right' if i else 'left')
-    for i, line in enumerate(ours):
-        table.add_row(*line, end_section=i == len(ours) - 1)
-    for line in printed:
-        table.add_row(*line)
+    for i, heading in enumerate((headers[0], *(line[0] for line in ours + printed))):
+        table.add_column(heading, justify='right' if i else 'left')
+    for i, name in enumerate(headers[1:], start=1):
+        table.add_row(name, *(line[i] for line in ours + printed))
     return table
 
 

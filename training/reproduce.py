@@ -130,7 +130,7 @@ def reproduce(setup: Setup, seeds: int, console: Console) -> Results:
     _keep_settings(setup)
     if setup.imagenet:
         imagenet_encoder(setup)  # a wrong file is told before hours of training
-    console.print(plan(setup, seeds), markup=False)
+    console.print(plan(setup, seeds), markup=False, soft_wrap=True)
     pairs = _pairs(setup, seeds)
     runs = []
     for number, (cell, seed) in enumerate(pairs, start=1):

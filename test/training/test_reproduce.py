@@ -105,7 +105,7 @@ def test_a_comparison_trains_every_cell_with_every_seed_for_the_same_steps():
     assert results['data']['scored_on'] == 5
     assert results['timing'].startswith('one random frame of 32x32')
     assert 'paper: its network' in text and '0.04588' in text
-    assert text.index('18 minutes of training in all') < text.index('U-Net (baseline)  ')
+    assert text.index('18 minutes of training in all') < text.index('mean ± deviation')
 
 
 def test_a_comparison_leaves_a_markdown_table_and_a_picture_sheet():
