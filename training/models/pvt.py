@@ -41,10 +41,11 @@ def pooling_matrix(bins: int, size: int, like: Tensor) -> Tensor:
 
     Bin i is the mean of elements floor(i size / bins) to ceil((i + 1) size / bins), exclusive.
     """
-    bin_ = torch.arange(bins, device=like.device)[:, None]
+    i = torch.arange(bins, device=like.device)[:, None]
     element = torch.arange(size, device=like.device)[None]
-    first, end = bin_ * size // bins, ((bin_ + 1) * size + bins - 1) // bins
-    inside = ((element >= first) & (element < end)).to(like.dtype)
+    # The two bounds without their divisions, which exporters spell out in many operators.
+    inside = (i * size < (element + 1) * bins) & (element * bins < (i + 1) * size)
+    inside = inside.to(like.dtype)
     return inside / inside.sum(dim=1, keepdim=True)
 
 
@@ -66,8 +67,10 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """Map (B, N, C) of a map of `size` to (B, N, C)."""
         q = self._split(self.q(tokens))  # (B, heads, N, C / heads)
-        k, v = self.kv(self.context(tokens, size)).chunk(2, dim=-1)
-        x = functional.scaled_dot_product_attention(q, self._split(k), self._split(v))
+        # Slices: ONNX' Split of opset 18, which chunk becomes, cannot be put back to opset 17.
+        kv, width = self.kv(self.context(tokens, size)), tokens.shape[-1]
+        k, v = self._split(kv[..., :width]), self._split(kv[..., width:])
+        x = functional.scaled_dot_product_attention(q, k, v)
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ class _Attention(nn.Module):
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        parts = self.qkv(tokens).chunk(3, dim=-1)
+        qkv, width = self.qkv(tokens), tokens.shape[-1]
+        # Slices: see training.models.pvt.
+        parts = (qkv[..., i * width:(i + 1) * width] for i in range(3))
         q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in parts)
         x = functional.scaled_dot_product_attention(q, k, v)  # (B, heads, N, C / heads)
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
