@@ -136,7 +136,7 @@ def judge(claim: Claim, cells: Mapping[str, Mapping]) -> dict[str, Any]:
     if claim.factor != 1:
         told += f", {other['mean'] / ours['mean']:.1f} times"
     if claim.metric not in ('parameters', 'ms'):
-        told += f', better in {sum(wins)} of {len(wins)} seeds'
+        told += f', better with {sum(wins)} of {len(wins)} seeds'
     return {'text': claim.text, 'verdict': verdict, 'ours': told, 'wins': sum(wins),
             'seeds': len(wins)}
 
@@ -201,8 +201,8 @@ def as_table(results: Results) -> Table:
 def caption(results: Results) -> str:
     """Say under which conditions the table was made."""
     data, recipe = results['data'], results['recipe']
-    return (f"{results['comparison']}: {len(results['seeds'])} seeds x "
-            f"{results['minutes_per_run']:g} minutes on {results['device']}; "
+    return (f"{results['comparison']}: seeds {', '.join(map(str, results['seeds']))}, "
+            f"{results['minutes_per_run']:g} minutes a cell on {results['device']}; "
             f"{recipe['height']}x{recipe['width']} px, batches of {recipe['batch_size']}; "
             f"{data['scored_on']} pictures of the val split of {data['dataset']} up to "
             f"{data['cap_m']:g} m, unaligned, mean over pictures; mean ± deviation over seeds")

@@ -186,13 +186,17 @@ def plan(setup: Setup, seeds: int) -> str:
     total = setup.minutes * (len(pairs) + len(started))
     to_go = setup.minutes * (len(left) + len(left_to_start))
     lines = [f'{setup.comparison.name}: {setup.comparison.paper}',
-             f'{len(cells)} cells x {seeds} seeds x {setup.minutes:g} minutes'
-             + (f', and {len(started)} pre-trainings of as long' if started else '')
+             f"{len(cells)} cells x {_counted(seeds, 'seed')} x {setup.minutes:g} minutes"
+             + (f", and {_counted(len(started), 'pre-training')} of as long" if started else '')
              + f': {total:g} minutes of training in all.']
     lines += [f'  {cell.label}' for cell in cells]
     lines.append(f'{len(pairs) - len(left)} of {len(pairs)} are finished; {to_go:g} minutes of '
                  'training are left. Rendering, scoring and timing come on top.')
     return '\n'.join(lines)
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
