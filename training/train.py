@@ -28,6 +28,8 @@ from training.task import DepthTask, TrainingError
 
 log = logging.getLogger(__name__)
 
+RANKS = ('LOCAL_RANK', 'NODE_RANK', 'RANK', 'SLURM_PROCID')
+
 # DepthData goes on inside an epoch by its own state; and an epoch may well be short.
 warnings.filterwarnings('ignore', message=".*your dataloader is not resumable")
 warnings.filterwarnings('ignore', message='The number of training batches .* is smaller than')
@@ -52,8 +54,8 @@ def train(config: Config) -> Path:
     if not config.phases:
         raise ConfigError('phases is empty; give at least one')
     output = Path(config.output)
-    # Lightning starts the other processes of a machine later, when files may have been written.
-    is_first = os.environ.get('LOCAL_RANK', '0') == '0'
+    # The other processes may start later, when the first has written files already.
+    is_first = all(os.environ.get(name, '0') == '0' for name in RANKS)
     if is_first and not config.resume and any(output.glob('phase*')):
         raise ConfigError(
             f'{output} holds an earlier run; continue it with resume=true or name another output'

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from training import evaluate as module
+from training.config import load_config
 from training.data import Baselines
 from training.evaluate import (
     MEAN,
@@ -87,3 +91,19 @@ def test_a_sheet_keeps_so_many_lines_spread_over_all(tmp_path):
     assert drawn.shape == (2 * 180, 4 * 240, 3)
     assert drawn[90, 120] == pytest.approx(0, abs=3)
     assert drawn[270, 120] == pytest.approx(100, abs=3)
+
+
+CONFIG = str(Path(__file__).parents[2] / 'training/configs/realtime_unet_m.yaml')
+
+
+def test_a_config_evaluates_the_exported_file_of_its_name(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, 'evaluate', lambda *given: asked.append(given))
+    module.main([CONFIG, 'folder=there'])
+    assert asked == [(load_config(CONFIG), Path('depth_perception/models/realtime_unet_m.onnx'),
+                      Path('there'))]
+
+
+def test_a_key_for_checkpoints_is_refused_with_a_config():
+    with pytest.raises(SystemExit, match='unknown key align'):
+        module.main([CONFIG, 'align=median'])
