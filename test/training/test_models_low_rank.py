@@ -98,8 +98,8 @@ def export_at_one_size(network, path):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         torch.onnx.export(network, (torch.zeros(1, 3, 96, 128),), path, input_names=['image'],
-                          output_names=['depth'], dynamo=True, external_data=False,
-                          verbose=False)
+                          output_names=['depth'], opset_version=18, dynamo=True,
+                          external_data=False, verbose=False)
 
 
 def test_at_a_fixed_size_the_file_holds_plain_operators_and_nothing_of_the_second_head(tmp_path):
