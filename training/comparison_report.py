@@ -9,6 +9,7 @@ import statistics
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 import torch
 
@@ -190,18 +191,18 @@ def _figure(score: Mapping[str, Any], form: str) -> str:
 def as_table(results: Results) -> Table:
     """Lay the results out for a terminal, which is narrow: a column a cell."""
     headers, ours, printed = rows(results)
-    table = Table(title=caption(results))
+    table = Table(title=escape(caption(results)))
     for i, heading in enumerate((headers[0], *(line[0] for line in ours + printed))):
-        table.add_column(heading, justify='right' if i else 'left')
+        table.add_column(escape(heading), justify='right' if i else 'left')
     for i, name in enumerate(headers[1:], start=1):
-        table.add_row(name, *(line[i] for line in ours + printed))
+        table.add_row(escape(name), *(line[i] for line in ours + printed))
     return table
 
 
 def caption(results: Results) -> str:
     """Say under which conditions the table was made."""
     data, recipe = results['data'], results['recipe']
-    return (f"{results['comparison']}: seeds {', '.join(map(str, results['seeds']))}, "
+    return (f"{results['comparison']}: seeds: {', '.join(map(str, results['seeds']))}; "
             f"{results['minutes_per_run']:g} minutes a cell on {results['device']}; "
             f"{recipe['height']}x{recipe['width']} px, batches of {recipe['batch_size']}; "
             f"{data['scored_on']} pictures of the val split of {data['dataset']} up to "

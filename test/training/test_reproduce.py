@@ -213,6 +213,7 @@ def test_coarse_and_fine_are_compared():
     scores = results['cells']['coarse_fine']['scores']
     assert scores['scale_invariant_root']['mean'] > 0
     assert 'the fine network lowers the RMSE' in text and '1.46618' in text
+    assert 'RMSE [m]' in text
     _, checkpoint = load_model('out/coarse_seed0/weights.ckpt')
     assert checkpoint.stage == 'coarse'
 
