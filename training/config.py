@@ -188,10 +188,10 @@ class Config:
         return float(near or DEPTH_RANGE_M[0]), float(far or DEPTH_RANGE_M[1])
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = (), kind: type = Config) -> Any:
     """Read a YAML config and apply `key=value` overrides such as ``trainer.threads=2``.
 
-    List items are addressed by index: ``phases.0.steps=100``.
+    List items are addressed by index: ``phases.0.steps=100``. `kind` is the dataclass to build.
 
     Raises
     ------
@@ -204,15 +204,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f'cannot read {path}: {error}') from error
     if not isinstance(tree, dict):
         raise ConfigError(f'{path} holds {type(tree).__name__}; a config is a mapping of keys')
-    return config_from(tree, overrides)
+    return config_from(tree, overrides, kind)
 
 
-def config_from(tree: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+def config_from(
+    tree: Mapping[str, Any], overrides: Sequence[str] = (), kind: type = Config
+) -> Any:
     """Build a config from plain values, such as those in a checkpoint; see load_config."""
     tree = yaml.safe_load(yaml.safe_dump(dict(tree)))  # a copy, with lists for tuples
     for override in overrides:
         _override(tree, override)
-    return _build(Config, tree, '')
+    return _build(kind, tree, '')
 
 
 def _override(tree: dict[str, Any], text: str) -> None:

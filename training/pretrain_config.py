@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from training.config import ConfigError, Data, _build, _override
+from training.config import ConfigError, Data, load_config
 from training.models.spark import STRATEGIES
 
 
@@ -156,12 +154,4 @@ def load_pretrain_config(path: str | Path, overrides: Sequence[str] = ()) -> Pre
     ------
     ConfigError
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f'cannot read {path}: {error}') from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f'{path} holds {type(tree).__name__}; a config is a mapping of keys')
-    for override in overrides:
-        _override(tree, override)
-    return _build(PretrainConfig, tree, '')
+    return load_config(path, overrides, PretrainConfig)
