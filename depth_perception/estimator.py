@@ -28,11 +28,13 @@ class Engine(Protocol):
     spec: ModelSpec
     backend: str
 
-    def infer(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Run the network on `image` (1, 3, h, w) float32.
+    def infer(self, image: np.ndarray,
+              **extra_inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run the network on `image` (1, 3, h, w) float32, of a stack (1, N, 3, h, w).
 
-        Returns depth (h, w) float32 of the kind `spec.output_kind`, and confidence (h, w) or
-        None. Both are valid until the next call.
+        `extra_inputs` are those that the contract names. Returns depth (h, w) float32 of the
+        kind `spec.output_kind`, and confidence (h, w) or None. Both are valid until the next
+        call.
         """
 
     def close(self) -> None:
@@ -79,7 +81,8 @@ class DepthEstimator:
         if spec.frames != 1 or spec.extra_inputs:
             more = ', '.join(spec.extra_inputs) or 'nothing else'
             raise ModelError(f'model {spec.name} takes {spec.frames} frames and {more}; a single '
-                             'camera gives 1 frame and nothing else')
+                             'camera gives 1 frame and nothing else: choose a model for that, or '
+                             'run focus_depth_node for a focus stack')
         self._engine = engine
         self.min_depth = min_depth
         self.max_depth = max_depth
@@ -140,13 +143,7 @@ class DepthEstimator:
 
     def _plan(self, image: np.ndarray, intrinsics: Intrinsics) -> None:
         """Make the buffers for a new image size, and the focal length for a new camera."""
-        if image.ndim != 3 or image.size == 0:
-            raise ImageError(f'image has shape {image.shape}; it must be (H, W, 3) and not empty')
-        size = image.shape[:2]
-        if size != (intrinsics.height, intrinsics.width):
-            raise GeometryError(
-                f'image is {size[1]}x{size[0]}, its intrinsics are for '
-                f'{intrinsics.width}x{intrinsics.height}; both must be of the same size')
+        size = check_size(image, intrinsics)
         if size != self._size:
             self._placement = place(*size, self.spec)
             self._preprocessor = Preprocessor(self.spec, self._placement)
@@ -156,3 +153,23 @@ class DepthEstimator:
             placed = intrinsics.resized(self._placement.width, self._placement.height)
             self._focal_px = placed.focal_px
             self._intrinsics = intrinsics
+
+
+def check_size(image: np.ndarray, intrinsics: Intrinsics) -> tuple[int, int]:
+    """Height and width of `image` (H, W, 3), which must be those of `intrinsics`.
+
+    Raises
+    ------
+    ImageError
+        It is no image, or empty.
+    GeometryError
+        The sizes differ.
+    """
+    if image.ndim != 3 or image.size == 0:
+        raise ImageError(f'image has shape {image.shape}; it must be (H, W, 3) and not empty')
+    size = image.shape[:2]
+    if size != (intrinsics.height, intrinsics.width):
+        raise GeometryError(
+            f'image is {size[1]}x{size[0]}, its intrinsics are for '
+            f'{intrinsics.width}x{intrinsics.height}; both must be of the same size')
+    return size

@@ -39,9 +39,17 @@ class ModelSpec:
     mean, std : three floats
         Of x / 255, in the order of the input's channels.
     frames : int
-        1, or N for a focus stack.
+        1, or N for a focus stack: as many as the model was trained on.
+    frames_range : two ints, or empty
+        The fewest and the most frames that a stack may have; empty: exactly `frames`.
     extra_inputs : tuple of str
-        Names of inputs beside ``image``.
+        Names of inputs beside ``image``; ``focus_distances`` is float32 (1, N), metres: each
+        distance times canonical_focal_px / f_px_at_input, where there is a canonical focal length.
+    blur_scale_range : two floats or None
+        Of a focus stack: between which values the blur scale f^2 / (F-number * pixel pitch) of
+        the cameras lay in training, in px m; a difference of one dioptre blurs to a disc of so
+        many pixels. Pixels of the network input and canonical metres: a camera's own value
+        counts times canonical_focal_px / its focal length in pixels. None: not known.
     output_kind : str
         ``metric``: metres; ``log``: natural logarithm of metres; ``inverse``: 1 / metres;
         ``relative``: inverse depth without a unit.
@@ -76,7 +84,9 @@ class ModelSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     frames: int = 1
+    frames_range: tuple[int, ...] = ()
     extra_inputs: tuple[str, ...] = ()
+    blur_scale_range: tuple[float, float] | None = None
     output_kind: str
     canonical_focal_px: float | None
     depth_range: tuple[float, float]
@@ -97,6 +107,10 @@ class ModelSpec:
             raise ModelError(
                 f'model contract: nominal input {self.input_width}x{self.input_height} is not a '
                 f'multiple of size_multiple = {multiple}')
+        fewest, most = self.frames_range or (self.frames, self.frames)
+        if not fewest <= self.frames <= most:
+            raise ModelError(f'model contract: frames is {self.frames}, which is not within '
+                             f'frames_range = {list(self.frames_range)}')
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -161,6 +175,15 @@ def _is_numbers(count: int, low: float = -math.inf) -> Any:
                       and all(_is_number(x) and x > low for x in v))
 
 
+def _is_range(value: Any, low: float) -> bool:
+    return _is_numbers(2, low)(value) and value[0] < value[1]
+
+
+def _is_frames_range(value: Any) -> bool:
+    return value == () or (isinstance(value, tuple) and len(value) == 2
+                           and all(map(_is_int(2), value)) and value[0] <= value[1])
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -180,7 +203,11 @@ _RULES = {
     'output_kind': (lambda v: v in OUTPUT_KINDS, f'one of {", ".join(OUTPUT_KINDS)}'),
     'canonical_focal_px': (lambda v: v is None or (_is_number(v) and v > 0),
                            'a number of pixels above 0, or null'),
-    'depth_range': (lambda v: _is_numbers(2, low=-1e-9)(v) and v[0] < v[1],
+    'frames_range': (_is_frames_range, 'two whole numbers of at least 2, the smaller one first, '
+                     'or empty'),
+    'blur_scale_range': (lambda v: v is None or _is_range(v, -1e-9),
+                         'two numbers of at least 0, the smaller one first, or null'),
+    'depth_range': (lambda v: _is_range(v, -1e-9),
                     'two distances in metres, the nearer one first'),
     'confidence': (lambda v: isinstance(v, bool), 'true or false'),
     'training_data': (_is_text, 'a text'),

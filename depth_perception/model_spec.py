@@ -4,7 +4,8 @@ The contract is JSON in the file's metadata under the key ``depth_perception``. 
 gets the same JSON as a file beside it: ``FILE.onnx.json``.
 
 A model for one frame has the input ``image`` float32 (1, 3, h, w), for N frames (a focus stack)
-(1, N, 3, h, w), normalised as ``(x / 255 - mean) / std``; the outputs are ``depth`` float32
+(1, N, 3, h, w), normalised as ``(x / 255 - mean) / std``, and beside it the inputs that the
+contract names, such as ``focus_distances`` float32 (1, N); the outputs are ``depth`` float32
 (1, 1, h, w) and, where ``confidence`` is true, ``confidence`` of the same shape, 0..1.
 """
 
@@ -33,6 +34,7 @@ __all__ = ['DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'OUTPUT_KINDS', 'find_mod
 
 DEFAULT_MODEL = 'realtime_unet_m'
 METADATA_KEY = 'depth_perception'
+FOCUS_DISTANCES = 'focus_distances'
 
 
 def read_spec(path: str | Path) -> ModelSpec:
@@ -161,35 +163,35 @@ def _check_graph(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
     """Compare names, types and shapes of the graph's inputs and outputs with the contract."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    shape = spec.input_shape
-    image_shape = (1, 1, *shape[-2:])
-    outputs = {'depth': image_shape}
-    if spec.confidence:
-        outputs['confidence'] = image_shape
-    _check_values('input', inputs, {'image': shape}, spec, path, more=spec.extra_inputs)
-    _check_values('output', model.graph.output, outputs, spec, path)
+    sides = [spec.input_height, spec.input_width] if not spec.size_multiple else ['any', 'any']
+    frames = ['any' if spec.frames_range else spec.frames]
+    shapes = {'image': [1, *(frames if spec.frames > 1 else ()), 3, *sides]}
+    # Of an input that this software does not know only the name is checked.
+    shapes |= {name: [1, *frames] if name == FOCUS_DISTANCES else None
+               for name in spec.extra_inputs}
+    _check_values('input', inputs, shapes, path)
+    names = ('depth', 'confidence') if spec.confidence else ('depth',)
+    _check_values('output', model.graph.output, dict.fromkeys(names, [1, 1, *sides]), path)
 
 
-def _check_values(role: str, values: Any, shapes: dict[str, tuple[int, ...]], spec: ModelSpec,
-                  path: Path, more: tuple[str, ...] = ()) -> None:
+def _check_values(role: str, values: Any, shapes: dict[str, list | None], path: Path) -> None:
     names = [value.name for value in values]
-    if sorted(names) != sorted((*shapes, *more)):
+    if sorted(names) != sorted(shapes):
         raise ModelError(f'{path}: its {role}s are {", ".join(names) or "none"}; by its contract '
-                         f'they must be {", ".join((*shapes, *more))}')
+                         f'they must be {", ".join(shapes)}')
     for value in values:
-        if value.name in shapes:
-            _check_tensor(role, value, shapes[value.name], spec, path)
+        rule = shapes[value.name]
+        if rule is not None:
+            _check_tensor(role, value, rule, path)
 
 
-def _check_tensor(role: str, value: onnx.ValueInfoProto, shape: tuple[int, ...],
-                  spec: ModelSpec, path: Path) -> None:
+def _check_tensor(role: str, value: onnx.ValueInfoProto, rule: list, path: Path) -> None:
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
         raise ModelError(f'{path}: {role} {value.name!r} is of type {kind}; it must be float32')
     dims = [d.dim_value if d.HasField('dim_value') else d.dim_param or '?'
             for d in tensor.shape.dim]
-    rule = [*shape[:-2], 'any', 'any'] if spec.size_multiple else list(shape)
     # A symbolic size takes any; a number never equals 'any'.
     fits = len(dims) == len(rule) and all(
         isinstance(d, str) or d == r for d, r in zip(dims, rule))

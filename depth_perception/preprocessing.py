@@ -80,9 +80,12 @@ class Preprocessor:
         Gives the normalisation and the channel order of the input.
     placement : Placement
         From `place`.
+    tensor : (1, 3, h, w) float32 array, optional
+        Where to write, a part of a stack for instance; else an own buffer.
     """
 
-    def __init__(self, spec: ModelSpec, placement: Placement) -> None:
+    def __init__(self, spec: ModelSpec, placement: Placement,
+                 tensor: np.ndarray | None = None) -> None:
         self._placement = placement
         self._channel_order = spec.channel_order
         # (x / 255 - mean) / std as one multiply and one add for each channel
@@ -91,7 +94,8 @@ class Preprocessor:
         p = placement
         self._steps = [np.empty((height, width, 3), np.uint8) for height, width in _halvings(p)]
         self._planes = [np.empty((p.height, p.width), np.uint8) for _ in range(3)]
-        self._tensor = np.zeros((1, 3, p.input_height, p.input_width), np.float32)  # NCHW
+        shape = (1, 3, p.input_height, p.input_width)  # NCHW
+        self._tensor = np.zeros(shape, np.float32) if tensor is None else tensor
         self._regions = [plane[p.region] for plane in self._tensor[0]]
 
     def __call__(self, image: np.ndarray, channel_order: str = 'rgb') -> np.ndarray:
@@ -107,7 +111,7 @@ class Preprocessor:
         Returns
         -------
         (1, 3, h, w) float32 array
-            The preprocessor's own buffer: the next call overwrites it.
+            The preprocessor's buffer: the next call overwrites it.
 
         Raises
         ------

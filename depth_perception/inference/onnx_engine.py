@@ -51,14 +51,19 @@ class OnnxEngine:
         self._shape: tuple[int, ...] = ()
         self._outputs: dict[str, np.ndarray] = {}
         # The first run plans memory and picks kernels: not at the expense of a frame.
-        self.infer(np.zeros(spec.input_shape, np.float32))
+        self.infer(np.zeros(spec.input_shape, np.float32),
+                   **{name: np.ones((1, spec.frames), np.float32) for name in spec.extra_inputs})
 
-    def infer(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def infer(self, image: np.ndarray,
+              **extra_inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Run the network; the GIL is free meanwhile.
 
         Parameters
         ----------
         image : (1, 3, h, w) float32 array, contiguous
+            Of a stack (1, N, 3, h, w).
+        **extra_inputs : float32 arrays, contiguous
+            Those that the contract names; ``focus_distances`` is (1, N).
 
         Returns
         -------
@@ -69,14 +74,16 @@ class OnnxEngine:
         Raises
         ------
         ImageError
-            If the model does not take an input of this shape.
+            If the model does not take an input of this shape, or its other inputs are missing.
         BackendError
             If the run fails, for want of memory for instance.
         """
         self._plan(image)
+        self._check_extra(image, extra_inputs)
         try:
             # Bound anew each time: CUDA copies its input to the device when it is bound.
-            self._binding.bind_cpu_input('image', image)
+            for name, array in {'image': image, **extra_inputs}.items():
+                self._binding.bind_cpu_input(name, array)
             self._session.run_with_iobinding(self._binding)
         except (RuntimeError, *_REFUSALS) as error:
             raise BackendError(f'model {self.spec.name} does not run on {self.backend} ({error}); '
@@ -101,15 +108,28 @@ class OnnxEngine:
         self._shape = image.shape
 
     def _check(self, image: np.ndarray) -> None:
-        nominal, multiple = self.spec.input_shape, self.spec.size_multiple
-        if multiple:
-            fits = all(size and size % multiple == 0 for size in image.shape[-2:])
-            rule = f'{[*nominal[:-2], "h", "w"]} with h and w multiples of {multiple}'
-        else:
-            fits, rule = image.shape == nominal, str(list(nominal))
-        if not fits or image.shape[:-2] != nominal[:-2]:
+        spec, nominal = self.spec, self.spec.input_shape
+        sides, more = image.shape[-2:], image.shape[:-2]
+        rule: list[object] = list(nominal)
+        fits, ending = sides == nominal[-2:], ''
+        if spec.size_multiple:
+            fits = all(size and size % spec.size_multiple == 0 for size in sides)
+            rule[-2:], ending = ['h', 'w'], f' with h and w multiples of {spec.size_multiple}'
+        if spec.frames_range and len(more) == 3:
+            fewest, most = spec.frames_range
+            nominal = (*nominal[:1], min(max(more[1], fewest), most), *nominal[2:])
+            rule[1] = f'{fewest}..{most}'
+        if not fits or more != nominal[:-2]:
             raise ImageError(f'network input has the shape {list(image.shape)}; '
-                             f'model {self.spec.name} takes {rule}')
+                             f'model {spec.name} takes {rule}{ending}')
+
+    def _check_extra(self, image: np.ndarray, extra_inputs: dict[str, np.ndarray]) -> None:
+        names = self.spec.extra_inputs
+        shapes = [array.shape for array in extra_inputs.values()]
+        if sorted(extra_inputs) != sorted(names) or set(shapes) - {image.shape[:2]}:
+            got = ', '.join(f'{k} {list(v.shape)}' for k, v in extra_inputs.items()) or 'none'
+            raise ImageError(f'other network inputs are {got}; model {self.spec.name} takes '
+                             f'{", ".join(names) or "none"} of shape {list(image.shape[:2])}')
 
 
 def _open_session(path: Path, backend: str, threads: int) -> ort.InferenceSession:
