@@ -42,6 +42,7 @@ setup(
         'robot': requirements('requirements-robot.txt'),
         'demo': requirements('requirements-robot.txt') + requirements('requirements-demo.txt'),
         'training': requirements('requirements-training.txt'),
+        'tensorrt': requirements('requirements-tensorrt.txt'),
         'test': requirements('requirements-test.txt'),
     },
     entry_points={
