@@ -21,6 +21,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 import onnx
 
+from depth_perception.external_data import external_files
 from depth_perception.model_contract import (
     OUTPUT_KINDS,
     ModelError,
@@ -29,8 +30,8 @@ from depth_perception.model_contract import (
     to_json,
 )
 
-__all__ = ['DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'OUTPUT_KINDS', 'find_model', 'read_spec',
-           'weights_sha256', 'write_spec']
+__all__ = ['DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'OUTPUT_KINDS', 'find_model', 'load_graph',
+           'read_spec', 'weights_sha256', 'write_spec']
 
 DEFAULT_MODEL = 'realtime_unet_m'
 METADATA_KEY = 'depth_perception'
@@ -47,7 +48,7 @@ def read_spec(path: str | Path) -> ModelSpec:
         version, or if its inputs, outputs or weights are not as the contract says.
     """
     path = Path(path)
-    model = _load(path)
+    model = load_graph(path)
     try:
         spec = parse_spec(_contract_text(model, path))
     except ModelError as error:
@@ -71,7 +72,7 @@ def write_spec(path: str | Path, spec: ModelSpec) -> None:
         If the file is not there, not ONNX or damaged, or if its graph contradicts `spec`.
     """
     path = Path(path)
-    model = _load(path)
+    model = load_graph(path)
     _check_graph(model, spec, path)
     spec = replace(spec, weights_sha256=_hash(model, path))
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -128,8 +129,15 @@ def _hash(model: onnx.ModelProto, path: Path) -> str:
                          'with the files beside it') from None
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    """Parse the ONNX file; weights in other files are left there."""
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Parse the ONNX file; weights in other files are left there.
+
+    Raises
+    ------
+    ModelError
+        If the file is not there, not ONNX or damaged, or if its weights lie outside of its
+        folder.
+    """
     if not path.is_file():
         raise ModelError(f'model file {path} does not exist; give an existing ONNX file')
     data = path.read_bytes()
@@ -143,6 +151,7 @@ def _load(path: Path) -> onnx.ModelProto:
                          'again') from None
     if not model.graph.node or not model.graph.output:
         raise ModelError(f'{path} holds no network; copy or export it again')
+    external_files(model, path)
     return model
 
 
