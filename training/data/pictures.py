@@ -124,8 +124,9 @@ def options(kind: type[T], given: Mapping[str, Any], dataset: str) -> T:
     known = [item.name for item in dataclasses.fields(kind)]
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-            raise DataError(f'unknown option {key!r} of {dataset}; the nearest known is {near!r}')
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
+            hint = f'the nearest known is {near[0]!r}' if near else 'it has none'
+            raise DataError(f'unknown option {key!r} of {dataset}; {hint}')
     return kind(**given)
 
 

@@ -1,0 +1,51 @@
+"""Focus stacks of a batch, rendered where the batch lies, and what of their lens is canonical.
+
+A batch of training.data.focus holds all-in-focus images with depth, and for each of them the
+focus distances and the lens; a batch of real stacks holds ``stack`` beside them. Blur is rendered
+here and not by the data set, because a GPU does it faster than a loader's worker.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.contract import canonical_scale
+from training.focus_render import render_stack
+
+
+def is_stack(batch: dict) -> bool:
+    """Whether the items are focus stacks."""
+    return 'focus_distances' in batch
+
+
+def stack_of(batch: dict) -> Tensor:
+    """What the camera saw at each focus distance: (B, N, 3, H, W) RGB in 0..1.
+
+    Rendered from ``image``, ``depth``, ``focus_distances`` and ``blur_scale`` unless there is a
+    ``stack``; then the sensor's noise is added, of the deviation ``noise`` (B,) in 0..1.
+    """
+    if 'stack' in batch:
+        stack = batch['stack'].float() / 255
+    else:
+        # Half precision would take the sharp part of a large blur for noise.
+        with torch.autocast(batch['image'].device.type, enabled=False):
+            stack = render_stack(
+                batch['image'].float() / 255, batch['depth'].unsqueeze(1).float(),
+                batch['focus_distances'].float(), batch['blur_scale'].float(),
+                psf=batch['psf'][0])
+    noise = batch['noise'].view(-1, 1, 1, 1, 1)
+    if bool((noise > 0).any()):
+        stack = stack + noise * torch.randn_like(stack)
+    return stack.clamp(0, 1)
+
+
+def canonical_focus(batch: dict) -> Tensor:
+    """Focus distances (B, N) in canonical metres, as the network gets them."""
+    scale = canonical_scale(batch['focal_px'], batch['image'].shape[-1])
+    return batch['focus_distances'].float() * scale.view(-1, 1)
+
+
+def canonical_blur_scale(batch: dict) -> Tensor:
+    """Blur scale (B,) as the contract counts it: canonical metres, pixels of the picture."""
+    scale = canonical_scale(batch['focal_px'], batch['image'].shape[-1])
+    return batch['blur_scale'].float() * scale
