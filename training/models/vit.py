@@ -26,7 +26,9 @@ GRID = 24  # patches a side of the picture that the position embeddings are made
 EPS = 1e-6
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
+    """Multi-head attention of all tokens to all tokens."""
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
@@ -35,6 +37,7 @@ class _Attention(nn.Module):
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Map (B, N, C) to the same shape."""
         qkv, width = self.qkv(tokens), tokens.shape[-1]
         # Slices: see training.models.pvt.
         parts = (qkv[..., i * width:(i + 1) * width] for i in range(3))
@@ -43,7 +46,9 @@ class _Attention(nn.Module):
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
 
 
-class _MLP(nn.Module):
+class MLP(nn.Module):
+    """Two linear layers, four times as wide in between."""
+
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, 4 * width)
@@ -51,6 +56,7 @@ class _MLP(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Map (..., C) to the same shape."""
         return self.drop(self.fc2(self.drop(functional.gelu(self.fc1(tokens)))))
 
 
@@ -58,21 +64,24 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=EPS)
-        self.attn = _Attention(width, heads, dropout)
+        self.attn = Attention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width, eps=EPS)
-        self.mlp = _MLP(width, dropout)
+        self.mlp = MLP(width, dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attn(self.norm1(tokens))
         return tokens + self.mlp(self.norm2(tokens))
 
 
-class _PatchEmbed(nn.Module):
+class PatchEmbed(nn.Module):
+    """Embeds each patch of a picture, none overlapping."""
+
     def __init__(self, c_in: int, width: int, patch: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(c_in, width, patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c_in, H, W) to (B, width, H / patch, W / patch)."""
         return self.proj(x)
 
 
@@ -121,7 +130,7 @@ class VisionTransformer(nn.Module):
             raise ValueError(f'hooks is {list(hooks)}; the encoder has blocks 0 to {depth - 1}: '
                              'give some of them in ascending order')
         self.hooks = tuple(hooks)
-        self.patch_embed = _PatchEmbed(c_in, width, patch)
+        self.patch_embed = PatchEmbed(c_in, width, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         self.pos_drop = nn.Dropout(dropout)
