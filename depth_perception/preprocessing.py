@@ -92,7 +92,7 @@ class Preprocessor:
         self._gains = [1.0 / (255.0 * std) for std in spec.std]
         self._offsets = [-mean / std for mean, std in zip(spec.mean, spec.std)]
         p = placement
-        self._steps = [np.empty((height, width, 3), np.uint8) for height, width in _halvings(p)]
+        self._steps = [np.empty((height, width, 3), np.uint8) for height, width in resize_steps(p)]
         self._planes = [np.empty((p.height, p.width), np.uint8) for _ in range(3)]
         shape = (1, 3, p.input_height, p.input_width)  # NCHW
         self._tensor = np.zeros(shape, np.float32) if tensor is None else tensor
@@ -147,7 +147,7 @@ class Preprocessor:
         tensor[..., columns.stop:] = tensor[..., columns.stop - 1, None]
 
 
-def _halvings(placement: Placement) -> list[tuple[int, int]]:
+def resize_steps(placement: Placement) -> list[tuple[int, int]]:
     """Sizes (height, width) through which an image is resized, the last one the placement's.
 
     Training resizes with INTER_AREA, so here each pixel has to count as well. INTER_AREA itself

@@ -1,0 +1,262 @@
+"""Runs a TensorRT engine: buffers made once a size, one stream, one CUDA graph, no torch.
+
+A frame is: copy into pinned memory, launch the graph (upload, network, download), wait. On a
+Jetson, where CPU and GPU share their memory, nothing is copied at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import logging
+from typing import Any
+
+import numpy as np
+
+from depth_perception.inference import BackendError
+from depth_perception.inference.cuda_device import Buffer, CudaDevice, GpuLostError
+from depth_perception.inference.image_input import INPUT
+from depth_perception.inference.tensorrt_api import TensorRt
+from depth_perception.model_spec import ModelSpec
+from depth_perception.preprocessing import ImageError
+
+_LOG = logging.getLogger(__name__)
+
+Answer = tuple[np.ndarray, 'np.ndarray | None']    # depth, confidence
+
+
+class TensorRtEngine:
+    """An engine on one GPU; see `depth_perception.estimator.Engine`.
+
+    Parameters
+    ----------
+    blob : bytes
+        What `TensorRtBuilder.build` gave.
+    spec : ModelSpec
+        Contract of the model that it was built from.
+    api : TensorRt
+    cuda : CudaDevice
+
+    Attributes
+    ----------
+    image_size : (height, width) or None
+        Where not None, the engine takes camera images of this size, uint8 (H, W, 3), and does
+        resizing and normalisation itself.
+    batch : int
+        Most images in one call.
+
+    Raises
+    ------
+    BackendError
+        If the engine is cut off, or belongs to another GPU, version or model.
+    GpuMemoryError
+        If the memory of the GPU does not suffice.
+    """
+
+    def __init__(self, blob: bytes, spec: ModelSpec, api: TensorRt, cuda: CudaDevice) -> None:
+        self.spec, self._api, self._cuda = spec, api, cuda
+        self.backend = f'{api.name} {api.version} on {cuda.description}'
+        self._buffers: dict[str, Buffer] = {}
+        self._graph: Any = None
+        self._shape: tuple[int, ...] = ()
+        self._stream = cuda.make_stream()
+        try:
+            self._engine, self._context = _open(blob, api, cuda)
+            self._inspect()
+            self.infer(np.zeros(self._nominal(), self._dtypes[INPUT]))
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, image: np.ndarray) -> Answer:
+        """Run the network; the GIL is free meanwhile.
+
+        Parameters
+        ----------
+        image : (1, 3, h, w) float32 array, or (H, W, 3) uint8 where `image_size` is not None
+
+        Returns
+        -------
+        depth : (h, w) float32 array
+        confidence : (h, w) float32 array or None
+            Both are overwritten by the next call.
+
+        Raises
+        ------
+        ImageError
+            If the engine does not take an input of this shape or type.
+        GpuLostError
+            If the GPU fails for good: run the model elsewhere.
+        GpuMemoryError
+            If the memory of the GPU does not suffice for this size.
+        BackendError
+            If the run fails otherwise.
+        """
+        return self.infer_batch([image])[0]
+
+    def infer_batch(self, images: Sequence[np.ndarray]) -> list[Answer]:
+        """Run the network on up to `batch` images, such as those of several cameras, at once.
+
+        Shapes, results and errors are those of `infer`; all images have the same shape.
+        """
+        if not 1 <= len(images) <= self.batch:
+            raise ImageError(f'{len(images)} images for an engine that takes 1 to {self.batch}; '
+                             'build it with a larger batch')
+        self._check(images)
+        self._cuda.bind_thread()
+        image = images[0]
+        self._plan((self.batch, *(image.shape if self.image_size else image.shape[1:])))
+        target = self._buffers[INPUT].array
+        for slot, image in zip(target, images):
+            np.copyto(slot, image if self.image_size else image[0])
+        self._run()
+        depth = self._buffers['depth'].array
+        sure = self._buffers['confidence'].array if self.spec.confidence else None
+        return [(depth[i, 0], None if sure is None else sure[i, 0]) for i in range(len(images))]
+
+    def close(self) -> None:
+        """Give back all memory of the GPU; an engine may be closed twice."""
+        try:
+            self._release()
+            if self._stream:
+                self._cuda.destroy_stream(self._stream)
+        except GpuLostError as error:
+            # The driver has taken everything already.
+            _LOG.warning('%s', error)
+        self._stream = 0
+        self._context = self._engine = None
+
+    def _inspect(self) -> None:
+        """Read inputs and outputs of the engine and compare them with the contract."""
+        trt, engine = self._api.module, self._engine
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        wanted = {INPUT, 'depth', *(['confidence'] if self.spec.confidence else [])}
+        if set(names) != wanted:
+            raise BackendError(f'the engine has the inputs and outputs {", ".join(names)}; model '
+                               f'{self.spec.name} has {", ".join(sorted(wanted))}. It belongs to '
+                               'another model: build it anew')
+        types = {trt.DataType.FLOAT: np.float32, trt.DataType.UINT8: np.uint8}
+        self._dtypes = {name: np.dtype(types[engine.get_tensor_dtype(name)]) for name in names}
+        shape = tuple(engine.get_tensor_shape(INPUT))
+        raw = self._dtypes[INPUT] == np.uint8
+        self.image_size = (shape[1], shape[2]) if raw else None
+        self.batch = shape[0]
+        self._fixed = shape
+        self._outputs = [name for name in names if name != INPUT]
+
+    def _nominal(self) -> tuple[int, ...]:
+        if self.image_size:
+            return (*self.image_size, 3)
+        if -1 not in self._fixed:
+            return (1, *self._fixed[1:])
+        # the size that the engine was made fast for
+        _, typical, _ = self._engine.get_tensor_profile_shape(INPUT, 0)
+        return (1, *tuple(typical)[1:])
+
+    def _check(self, images: Sequence[np.ndarray]) -> None:
+        if self.image_size:
+            rule, dtype = (*self.image_size, 3), np.uint8
+        else:
+            rule, dtype = (1, *self._fixed[1:]), np.float32
+        for image in images:
+            fits = image.ndim == len(rule) and all(
+                r in (-1, s) for r, s in zip(rule, image.shape))
+            if not fits or image.dtype != dtype or image.shape != images[0].shape:
+                shown = ['any' if r == -1 else r for r in rule]
+                raise ImageError(f'engine input has the shape {list(image.shape)} and type '
+                                 f'{image.dtype}; this engine takes {shown}, '
+                                 f'{np.dtype(dtype).name}')
+
+    def _plan(self, shape: tuple[int, ...]) -> None:
+        """Make buffers and the graph for inputs of this shape, unless they are there."""
+        if shape == self._shape:
+            return
+        self._release()
+        if not self._context.set_input_shape(INPUT, shape):
+            raise ImageError(f'network input {list(shape)} is outside of the sizes that the '
+                             f'engine was built for ({self._api.log.take_errors()}); build it '
+                             'for these')
+        for name in (INPUT, *self._outputs):
+            size = tuple(self._context.get_tensor_shape(name))
+            self._buffers[name] = self._cuda.allocate(size, self._dtypes[name])
+            self._context.set_tensor_address(name, self._buffers[name].pointer)
+        # The first run loads kernels and allocates, which a graph cannot record.
+        self._enqueue()
+        self._cuda.wait(self._stream)
+        self._record()
+        self._shape = shape
+
+    def _record(self) -> None:
+        """Record a frame as a CUDA graph; an engine that cannot be recorded runs without."""
+        context = self._context
+        if hasattr(context, 'is_stream_capturable') and not context.is_stream_capturable(
+                self._stream):
+            return
+        self._cuda.begin_capture(self._stream)
+        try:
+            self._enqueue()
+        except GpuLostError:
+            raise
+        except BackendError as error:
+            _LOG.info('%s runs without a CUDA graph (%s)', self.spec.name, error)
+            self._drop_capture()
+            return
+        try:
+            self._graph = self._cuda.end_capture(self._stream)
+        except GpuLostError:
+            raise
+        except BackendError as error:
+            _LOG.info('%s runs without a CUDA graph (%s)', self.spec.name, error)
+
+    def _drop_capture(self) -> None:
+        try:
+            self._cuda.destroy_graph(self._cuda.end_capture(self._stream))
+        except GpuLostError:
+            raise
+        except BackendError:
+            pass    # the recording was void: ending it says so once more
+
+    def _enqueue(self) -> None:
+        self._cuda.upload(self._buffers[INPUT], self._stream)
+        if not self._context.execute_async_v3(self._stream):
+            # A broken GPU is told apart from a refusal by the driver.
+            self._cuda.check_lost()
+            raise BackendError(f'model {self.spec.name} does not run on {self.backend} '
+                               f'({self._api.log.take_errors()}); build the engine anew, or '
+                               'choose another backend')
+        for name in self._outputs:
+            self._cuda.download(self._buffers[name], self._stream)
+
+    def _run(self) -> None:
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._cuda.launch(self._graph, self._stream)
+        self._cuda.wait(self._stream)
+
+    def _release(self) -> None:
+        """Give back graph and buffers."""
+        self._shape = ()
+        if self._graph is not None:
+            graph, self._graph = self._graph, None
+            self._cuda.destroy_graph(graph)
+        while self._buffers:
+            self._cuda.free(self._buffers.popitem()[1])
+
+
+def _open(blob: bytes, api: TensorRt, cuda: CudaDevice) -> tuple[Any, Any]:
+    """Deserialise an engine and make its execution context."""
+    api.log.take_errors()
+    runtime = api.module.Runtime(api.log)
+    engine = runtime.deserialize_cuda_engine(blob) if len(blob) else None
+    if engine is None:
+        reasons = api.log.take_errors() or f'{len(blob)} bytes'
+        raise BackendError(f'{api.name} {api.version} does not load the engine on '
+                           f'{cuda.description} ({reasons}); it is cut off or was built for '
+                           'another GPU or version: build it anew')
+    context = engine.create_execution_context()
+    if context is None:
+        cuda.check_lost()
+        raise BackendError('the engine cannot be made ready, mostly for want of GPU memory '
+                           f'({api.log.take_errors()}); end what else uses the GPU, or choose a '
+                           'smaller model or input size')
+    return engine, context
