@@ -27,7 +27,7 @@ from depth_perception.model_spec import write_spec
 from training.export import export_onnx
 from training.models import build_model
 
-MODELS = ('realtime_unet_m', 'realtime_unet_r', 'unet')
+MODELS = ('realtime_unet_m', 'realtime_unet', 'unet')
 CLASSIC = 'unet'
 SIZES = ((240, 320), (480, 640))
 WARM_UP = 2

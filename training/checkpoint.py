@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import ConfigError
+from training.models.pretrained import read_weights
 from training.registry import build_network
 
 _PREFIX = 'network.'
@@ -119,15 +120,39 @@ def load_into(network: nn.Module, path: str | Path) -> None:
 
 
 def load_init(network: nn.Module, path: str | Path) -> None:
-    """Load the weights to start from; those of a pre-trained encoder may be a part of `network`.
+    """Load the weights to start from.
+
+    A ``.ckpt`` of ``training.train`` must match `network`; one of ``training.pretrain`` may be a
+    part of it. Any other file (``.safetensors``, ``.pth``) holds weights by name: those of the
+    whole network as ``training.export`` writes them, or of its encoder alone as torchvision and
+    timm publish them.
 
     Raises
     ------
     CheckpointError
-        As :func:`load_into`; an encoder with a weight that `network` does not have.
+        As :func:`load_into`; an encoder that is another than that of `network`.
     """
+    if Path(path).suffix != '.ckpt':
+        _load_by_name(network, Path(path))
+        return
     checkpoint = read_checkpoint(path)
     _load(network, checkpoint, Path(path), partial=checkpoint.encoder_only)
+
+
+def _load_by_name(network: nn.Module, path: Path) -> None:
+    encoder = getattr(network, 'encoder', None)
+    try:
+        weights = read_weights(path)
+        if weights.keys() == network.state_dict().keys():
+            network.load_state_dict(weights)
+        elif hasattr(encoder, 'load_imagenet'):
+            encoder.load_imagenet(path)
+        else:
+            raise CheckpointError(f'{path} does not hold the weights of this '
+                                  f'{type(network).__name__}, whose encoder is its own: none is '
+                                  'published; give a file of training.export or training.train')
+    except (ValueError, RuntimeError) as error:  # RuntimeError: right names, other shapes
+        raise CheckpointError(str(error)) from error
 
 
 def _load(network: nn.Module, checkpoint: Checkpoint, path: Path, partial: bool) -> None:

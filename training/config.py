@@ -156,8 +156,9 @@ class Config:
     `model` is a name in training.models.MODELS, `model_options` are its builder's keywords;
     `loss` holds the name of one of training.losses.LOSSES and its keywords. `depth_range` are the
     trusted metres of the exported contract (empty: near and far of the loss, else
-    DEPTH_RANGE_M). `init` names a checkpoint whose weights are the start; `resume` continues an
-    interrupted run from what lies in `output`.
+    DEPTH_RANGE_M). `init` names a file whose weights are the start: a checkpoint, exported
+    weights, or published ones of the encoder (training.checkpoint.load_init); `resume` continues
+    an interrupted run from what lies in `output`.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import warnings
 
 import lightning as L
 import torch
@@ -10,6 +11,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from training.config import Config, Phase
 from training.registry import build_data
+
+# DepthData goes on inside an epoch by its own state; and an epoch may well be short.
+warnings.filterwarnings('ignore', message=".*your dataloader is not resumable")
+warnings.filterwarnings('ignore', message='The number of training batches .* is smaller than')
 
 
 class Share(Sampler[int]):
@@ -49,8 +54,7 @@ class DepthData(L.LightningDataModule):
     @property
     def sources(self) -> list[str]:
         """Where the training pictures come from."""
-        views = getattr(self.train_set, 'views', None)
-        return list(views.names) if views else [self.train_set.pictures.source]
+        return self.train_set.sources
 
     def set_epoch(self, epoch: int) -> None:
         """Let the training set draw the epoch."""

@@ -24,12 +24,16 @@ import torch
 from torch import Tensor
 
 from training.callbacks import Keeper, WaitingTime
-from training.checkpoint import AtomicCheckpointIO, CheckpointError, write_checkpoint
+from training.checkpoint import (
+    AtomicCheckpointIO,
+    CheckpointError,
+    load_init,
+    write_checkpoint,
+)
 from training.config import ConfigError
 from training.contract import normalise
 from training.data import DataError, SplitError
 from training.data_module import DepthData
-from training.models.resnet import ResNet
 from training.models.spark import SparK, hidden_cell_loss
 from training.pretrain_config import PretrainConfig, Schedule, load_pretrain_config
 from training.pretrain_sheet import draw_sheet, write_picture
@@ -175,30 +179,20 @@ def build_spark(config: PretrainConfig) -> SparK:
     Raises
     ------
     ConfigError
-        Another model or option than there are, a model without a known encoder, `init` for an
-        encoder that is no ResNet, or sizes that do not fit the encoder.
+        Another model or option than there are, a model without a known encoder, `init` that does
+        not fit it, or sizes that do not fit the encoder.
     """
     masking = config.masking
     try:
         network = build_network(config.model, config.model_options)
         if config.init:
-            _load_imagenet(network, config.init)
+            load_init(network, config.init)
         return SparK(
             network, ratio=masking.ratio, cell_px=masking.cell_px, width=masking.decoder_width,
             strategy=masking.strategy,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _load_imagenet(network: torch.nn.Module, path: str) -> None:
-    encoder = getattr(network, 'encoder', None)
-    if not isinstance(encoder, ResNet):
-        raise ConfigError(
-            f'init is {path}, but {type(network).__name__} has no ResNet encoder, for which '
-            'ImageNet weights are published; leave it empty'
-        )
-    encoder.load_imagenet(path)
 
 
 def pretrain(config: PretrainConfig) -> Path:

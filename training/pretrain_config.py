@@ -121,8 +121,8 @@ class Trainer:
 class PretrainConfig:
     """One pre-training; files land in `output`.
 
-    `model` and `model_options` are those of the training that follows. `init` names published
-    ImageNet weights of a ResNet encoder to start from; `resume` continues an interrupted run.
+    `model` and `model_options` are those of the training that follows. `init` names the weights
+    to start from, such as published ImageNet weights of the encoder; `resume` continues an interrupted run.
     """
 
     name: str

@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 from pathlib import Path
-import warnings
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
@@ -29,10 +28,6 @@ from training.task import DepthTask, TrainingError
 log = logging.getLogger(__name__)
 
 RANKS = ('LOCAL_RANK', 'NODE_RANK', 'RANK', 'SLURM_PROCID')
-
-# DepthData goes on inside an epoch by its own state; and an epoch may well be short.
-warnings.filterwarnings('ignore', message=".*your dataloader is not resumable")
-warnings.filterwarnings('ignore', message='The number of training batches .* is smaller than')
 
 
 def train(config: Config) -> Path:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import resource
 
 import pytest
+import safetensors.torch
 import torch
 
 from training.checkpoint import (
@@ -16,6 +17,7 @@ from training.checkpoint import (
 from training.models import MODELS, build_model
 from training.models.eigen import tiny as tiny_eigen
 from training.models.realtime_unet import tiny
+from training.models.resnet import resnet18
 from training.models.unet import tiny as tiny_unet
 
 
@@ -90,6 +92,35 @@ def test_an_encoder_without_weights_is_refused(tmp_path):
                       'encoder_only': True}, path)
     with pytest.raises(CheckpointError, match='it has no weights'):
         load_init(tiny(), path)
+
+
+def test_exported_weights_are_a_start(tmp_path):
+    given, network = tiny(), tiny()
+    path = tmp_path / 'x.safetensors'
+    safetensors.torch.save_file(given.state_dict(), path)
+    load_init(network, path)
+    assert all(torch.equal(network.state_dict()[k], v) for k, v in given.state_dict().items())
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_published_weights_of_an_encoder_are_a_start(tmp_path, suffix):
+    published = resnet18().state_dict() | {'fc.weight': torch.ones(10, 512)}
+    path = tmp_path / f'resnet18.{suffix}'
+    write = torch.save if suffix == 'pth' else safetensors.torch.save_file
+    write(published, path)
+    network = build_model('unetpp18')
+    load_init(network, path)
+    given = published['layer4.1.conv2.weight']
+    assert torch.equal(network.encoder.layer4[1].conv2.weight, given)
+
+
+def test_weights_that_fit_neither_the_model_nor_its_encoder_are_refused(tmp_path):
+    path = tmp_path / 'x.safetensors'
+    safetensors.torch.save_file(tiny_unet().state_dict(), path)
+    with pytest.raises(CheckpointError, match='does not hold the weights of this RealtimeUNet'):
+        load_init(tiny(), path)
+    with pytest.raises(CheckpointError, match='does not fit this ResNet'):
+        load_init(build_model('unetpp18'), path)
 
 
 def test_a_model_with_stages_gives_the_map_of_the_stage_that_was_trained_last(

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -139,6 +140,20 @@ def test_damaged_shards_are_counted_and_an_entry_without_views_is_refused(stored
     shards_of(stored, 'aws_small_house_train').path(0).write_bytes(b'damaged')
     with pytest.raises(DataError, match='aws_small_house_train has no readable view'):
         build(stored)
+
+
+@pytest.mark.parametrize('whole', [1, 19])
+def test_more_than_a_twentieth_of_damaged_shards_is_refused_with_the_list(stored, whole):
+    shards = shards_of(stored, 'procedural_train')
+    for index in range(1, whole + 1):
+        shutil.copy(shards.path(0), shards.path(index))
+    shards.path(0).write_bytes(b'damaged')
+    config = replace(stored, views=VIEWS | {'procedural_train': 64 * (whole + 1)})
+    if whole == 19:
+        assert build(config).views.damaged == [shards.path(0)]
+    else:
+        with pytest.raises(DataError, match=r'1 of 2 shards cannot be read.*00000\.npy'):
+            build(config)
 
 
 @pytest.mark.parametrize('change, message', [

@@ -15,7 +15,6 @@ from training.models import MODELS, build_model
 
 PARAMETERS = {
     'realtime_unet': 1_215_878,
-    'realtime_unet_r': 1_215_878,
     'realtime_unet_a': 1_222_286,
     'realtime_unet_m': 1_131_457,
     'unet': 17_262_977,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ class Stripes(Dataset):
 
     def __init__(self, config, split, augment):
         self.config, self.split, self.epoch = config, split, 0
-        self.pictures = SimpleNamespace(source='stripes')
+        self.sources = ['stripes']
 
     def set_epoch(self, epoch):
         self.epoch = epoch
@@ -222,7 +221,7 @@ def test_every_shipped_config_loads_and_fits_its_model(path):
     ({'data': Data('imagenet')}, "'imagenet' does not exist; choose one of mixed"),
     ({'model': 'plain'}, 'Conv2d has no known encoder'),
     ({'model': 'resnet9'}, "'resnet9' does not exist"),
-    ({'init': 'resnet18.pth'}, 'RealtimeUNet has no ResNet encoder'),
+    ({'init': 'resnet18.pth'}, 'cannot read resnet18.pth'),
     ({'masking': Masking(decoder_width=40)}, 'width is 40'),
 ])
 def test_what_cannot_be_pretrained_is_refused(toy, change, message):

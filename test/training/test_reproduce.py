@@ -37,9 +37,7 @@ SMALL_PRETRAINING = ('pretrain.schedule.height=64', 'pretrain.schedule.width=64'
 
 
 class Views:
-    """What a checkpoint and a table ask of the views of mixed."""
-
-    names = ['toy']
+    """What a table asks of the views of mixed."""
 
     def __init__(self, count):
         self._count = count
@@ -54,6 +52,7 @@ class Gradients(Dataset):
     def __init__(self, config, split, augment=True):
         assert split in ('train', 'val')  # never test
         self.config, self.split = config, split
+        self.sources = ['toy']
         self.views = Views(sum(n for name, n in config.views.items() if split in name))
 
     def set_epoch(self, epoch):

@@ -262,7 +262,7 @@ def test_the_canonical_scale_makes_a_long_lens_look_near():
 def test_another_models_weights_are_refused_by_name(toy):
     path = train(toy(phases=(Phase(16, 32, 2, 1, 1e-3),)))
     with pytest.raises(CheckpointError, match='holds a toy, another model'):
-        load_into(build_model('realtime_unet_r'), path)
+        load_into(build_model('realtime_unet'), path)
 
 
 class _Evil:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -23,7 +22,7 @@ class BrightIsNear(Dataset):
 
     def __init__(self, config, split, augment=True):
         self.config, self.split, self.epoch = config, split, 0
-        self.views = SimpleNamespace(names=['toy'])
+        self.sources = ['toy']
         self.options = config.options
 
     def set_epoch(self, epoch):

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from training.data.augment import AugmentConfig, apply_crop, augment, fitted_crop
+from training.data.faults import LIMIT, LISTED
 from training.data.render import PROCEDURAL
 from training.data.root import CACHE_FOLDER, DataError, data_root
 from training.data.shards import HEIGHT, WIDTH, ShardSet, make_shards
@@ -107,10 +108,14 @@ class Views:
         self.damaged = [path for _, paths in opened for path in paths]
         self._maps = [maps for maps, _ in opened]
         self._ends = [np.cumsum([len(m) for m in maps]) for maps in self._maps]
-        for name, count in zip(self.names, self.counts):
+        for name, count, (maps, damaged) in zip(self.names, self.counts, opened):
             if not count:
                 raise DataError(f'{name} has no readable view; see the warnings above, then '
                                 'delete its folder in .data_cache/shards')
+            if len(damaged) > LIMIT * (len(maps) + len(damaged)):
+                raise DataError(f'{name}: {len(damaged)} of {len(maps) + len(damaged)} shards '
+                                f'cannot be read, more than {LIMIT:.0%}; delete them and they are '
+                                f'made again: {", ".join(map(str, damaged[:LISTED]))}')
         if self.damaged:
             log.warning('%d damaged files left out', len(self.damaged))
 
@@ -153,6 +158,11 @@ class TrainViews(Dataset):
         self._shares = np.cumsum(weights / weights.sum())
         # Shared memory: workers that live on through the epochs see set_epoch too.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    @property
+    def sources(self) -> list[str]:
+        """What `source` of the items can be."""
+        return self.views.names
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; call it before the loader is iterated."""

@@ -37,7 +37,6 @@ from training.models.unetpp import unetpp18, unetpp34, unetpp50
 # Called without arguments each builds the paper's default.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     'realtime_unet': realtime_unet,
-    'realtime_unet_r': realtime_unet,
     'realtime_unet_a': realtime_unet_a,
     'realtime_unet_m': realtime_unet_m,
     'unet': unet,
