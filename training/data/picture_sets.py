@@ -34,14 +34,15 @@ def item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, nam
             'source': source, 'name': name}
 
 
-def _with_holes(depth: np.ndarray) -> np.ndarray:
+def with_holes(depth: np.ndarray) -> np.ndarray:
+    """Return depth with NaN where it is missing, or more than views can hold."""
     known = (depth > 0) & (depth < HALF_MAX_M)
     return np.where(known, depth, np.float32(np.nan))
 
 
 def _fitted(picture: Picture, height: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
     image, depth, camera = picture
-    depth = _with_holes(depth)
+    depth = with_holes(depth)
     if depth.shape == (height, width):
         return image, depth, camera.focal_px  # truth keeps its full precision
     crop = fitted_crop(*depth.shape, height, width)
@@ -80,7 +81,7 @@ class TrainPictures(Dataset):
         drawn, picture = self._draw(rng)
         size = (config.height, config.width)
         if self.changed:
-            depth = _with_holes(picture.depth).astype(np.float16)
+            depth = with_holes(picture.depth).astype(np.float16)
             changed = augment(picture.image, depth, picture.intrinsics.focal_px, rng, *size,
                               config.augmentation)
         else:
