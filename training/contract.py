@@ -2,7 +2,11 @@
 
 In: RGB (B, 3, H, W) float32, (x - MEAN) / STD with x in 0..1. Out: (B, 1, h, w) canonical depth,
 as natural log or in metres (the network's `output_kind`): the metres that the same picture would
-mean at the canonical focal length. Maps smaller than the image are enlarged to it.
+mean at the canonical focal length; or, of kind 'relative', inverse depth up to a scale and a
+shift. Maps smaller than the image are enlarged to it.
+
+A network for focus stacks has `frames` N, `extra_inputs` and `frames_range` as the contract has
+them. In: (B, N, 3, H, W), and focus distances (B, N) in canonical metres; see training.stacks.
 """
 
 from __future__ import annotations
@@ -34,9 +38,15 @@ def denormalise(image: Tensor) -> Tensor:
 
 
 def log_depth(prediction: Tensor, output_kind: str) -> Tensor:
-    """Natural log of canonical metres from what a network of `output_kind` gives, as float32."""
+    """Natural log of depth from what a network of `output_kind` gives, as float32.
+
+    In canonical metres, but for 'relative', an inverse depth without a unit.
+    """
     prediction = prediction.float()
-    return prediction.clamp(min=NEAREST_M).log() if output_kind == 'metric' else prediction
+    if output_kind == 'log':
+        return prediction
+    logarithm = prediction.clamp(min=NEAREST_M).log()
+    return -logarithm if output_kind == 'relative' else logarithm
 
 
 def at_size(prediction: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -46,23 +56,34 @@ def at_size(prediction: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return F.interpolate(prediction, size, mode='bilinear', align_corners=False)
 
 
-def canonical_focal_px(width_px: int) -> float:
-    """Canonical focal length of images `width_px` wide: the field of view stays the same."""
-    return CANONICAL_FOCAL_PX * width_px / CANONICAL_WIDTH_PX
+def focal_per_width(network: nn.Module) -> float | None:
+    """Focal length over width of the canonical camera of `network`; None: it has metres as is."""
+    return getattr(network, 'canonical_focal_per_width', CANONICAL_FOCAL_PX / CANONICAL_WIDTH_PX)
 
 
-def canonical_scale(focal_px: Tensor, width_px: int) -> Tensor:
+def canonical_scale(
+    focal_px: Tensor, width_px: int,
+    per_width: float | None = CANONICAL_FOCAL_PX / CANONICAL_WIDTH_PX,
+) -> Tensor:
     """Canonical metres per metre, for images `width_px` wide whose focal lengths are (B,) px.
 
-    The canonical focal length shrinks with the image, so that a network trained at half size
-    gives the same metres at full size.
+    The canonical focal length, `per_width` times the width, shrinks with the image, so that a
+    network trained at half size gives the same metres at full size. None: all are 1.
     """
-    return canonical_focal_px(width_px) / focal_px.to(torch.float32)
+    focal_px = focal_px.to(torch.float32)
+    return per_width * width_px / focal_px if per_width else torch.ones_like(focal_px)
 
 
-def model_spec(config: Config, network: nn.Module, training_data: str) -> ModelSpec:
-    """Contract of a single-image network; its nominal input is that of the last phase."""
+def model_spec(
+    config: Config, network: nn.Module, training_data: str,
+    blur_scale_range: tuple[float, float] | None = None,
+) -> ModelSpec:
+    """Contract of a network; its nominal input is that of the last phase.
+
+    `blur_scale_range` is what a network for focus stacks was trained on (training.stacks).
+    """
     height, width = config.phases[-1].height, config.phases[-1].width
+    per_width = focal_per_width(network)
     return ModelSpec(
         name=config.name,
         architecture=config.model,
@@ -71,8 +92,12 @@ def model_spec(config: Config, network: nn.Module, training_data: str) -> ModelS
         size_multiple=0 if hasattr(network, 'input_size') else network.size_multiple,
         mean=MEAN,
         std=STD,
+        frames=getattr(network, 'frames', 1),
+        frames_range=getattr(network, 'frames_range', ()),
+        extra_inputs=getattr(network, 'extra_inputs', ()),
+        blur_scale_range=blur_scale_range,
         output_kind=network.output_kind,
-        canonical_focal_px=canonical_focal_px(width),
+        canonical_focal_px=per_width and per_width * width,
         depth_range=config.trusted_range,
         training_data=training_data,
         licence='Apache-2.0',

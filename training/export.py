@@ -36,6 +36,7 @@ from training.config import Config
 from training.contract import at_size, model_spec
 from training.data import DataError, evaluation
 from training.data.splits import load_splits
+from training.models.low_rank import merge_low_rank
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,8 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     ExportError, CheckpointError
     """
     network, trained = load_model(checkpoint)
+    weights = network.state_dict()  # as trained: low-rank matrices are of their own
+    merge_low_rank(network)
     if trained.config['model'] != config.model:
         raise ExportError(f"{checkpoint} holds a {trained.config['model']}, the config is for "
                           f'{config.model}; give the config that it was trained with')
@@ -194,7 +197,7 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
         worst = compare(network, draft, pictures)
         run_once(draft, pictures[0])
         os.replace(draft, path)
-    safetensors.torch.save_file(network.state_dict(), path.with_suffix('.safetensors'))
+    safetensors.torch.save_file(weights, path.with_suffix('.safetensors'))
     path.with_suffix('.yaml').write_text(yaml.safe_dump(trained.config, sort_keys=False))
     log.info('%s: differs from torch by at most %.1e over %d pictures', path, worst,
              len(pictures))

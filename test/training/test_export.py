@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.torch
 import torch
@@ -17,6 +18,7 @@ from training.export import ExportError, compare, export
 from training.models import MODELS
 from training.models.eigen import tiny as tiny_eigen
 from training.models.realtime_unet import tiny
+from training.models.spt import tiny as tiny_spt
 from training.models.unetpp import tiny as tiny_unetpp
 
 CONFIG = Config(name='tiny', model='realtime_unet_m', output='runs/tiny',
@@ -84,6 +86,21 @@ def test_any_registered_model_is_exported_with_the_contract_of_its_class(
     spec = read_spec(path)
     assert (spec.input_height, spec.input_width) == size
     assert (spec.size_multiple, spec.output_kind) == (multiple, kind)
+
+
+def test_low_rank_matrices_are_merged_in_the_file_and_kept_in_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, 'spt_tiny', tiny_spt)
+    config = dataclasses.replace(CONFIG, model='spt_tiny', model_options={'rank': 2},
+                                 phases=(Phase(64, 96, 2, 3, 1e-4),))
+    network = tiny_spt(rank=2)
+    for name, parameter in network.named_parameters():
+        if 'low_rank_b' in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    path = export(config, save(tmp_path / 'x.ckpt', network, config), tmp_path / 'models')
+    spec = read_spec(path)
+    assert (spec.output_kind, spec.size_multiple) == ('relative', 32)
+    assert 'low_rank' not in str([x.name for x in onnx.load(path).graph.initializer])
+    tiny_spt(rank=2).load_state_dict(safetensors.torch.load_file(path.with_suffix('.safetensors')))
 
 
 def test_a_checkpoint_of_another_model_than_the_configs_is_refused(checkpoint, tmp_path):
