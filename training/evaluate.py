@@ -38,6 +38,7 @@ from training.data import (
     build,
     evaluation,
 )
+from training.data.root import sentence
 from training.data.splits import Entry
 from training.sheet import Sheet
 
@@ -192,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         _evaluate(config, own)
     except (CheckpointError, ConfigError, DataError, SplitError, ModelError) as error:
-        raise SystemExit(f'error: {error}') from error
+        raise SystemExit(f'error: {sentence(error)}') from error
 
 
 def _evaluate(config: Config, own: dict[str, str]) -> None:

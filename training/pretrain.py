@@ -33,6 +33,7 @@ from training.checkpoint import (
 from training.config import ConfigError
 from training.contract import normalise
 from training.data import DataError, SplitError
+from training.data.root import sentence
 from training.data_module import DepthData
 from training.models.spark import SparK, hidden_cell_loss
 from training.pretrain_config import PretrainConfig, Schedule, load_pretrain_config
@@ -287,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         pretrain(load_pretrain_config(arguments.config, arguments.overrides))
     except (ConfigError, DataError, SplitError, CheckpointError, TrainingError) as error:
-        raise SystemExit(f'error: {error}') from error
+        raise SystemExit(f'error: {sentence(error)}') from error
 
 
 if __name__ == '__main__':

@@ -36,6 +36,7 @@ from training.comparison_runs import (
 from training.comparisons import COMPARISONS, IMAGENET, Cell
 from training.config import ConfigError, load_config, typed_value
 from training.data import DataError, SplitError
+from training.data.root import sentence
 from training.pretrain import build_spark
 from training.pretrain_config import load_pretrain_config
 from training.registry import check
@@ -212,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         setup, seeds = read_setup(arguments.comparison, arguments.overrides)
         reproduce(setup, seeds, Console())
     except (ConfigError, CheckpointError, DataError, SplitError, TrainingError) as error:
-        raise SystemExit(f'error: {error}') from error
+        raise SystemExit(f'error: {sentence(error)}') from error
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from training.callbacks import MONITORED, Keeper, WaitingTime
 from training.checkpoint import AtomicCheckpointIO, CheckpointError, load_init, load_into
 from training.config import Config, ConfigError, Phase, Trainer
 from training.data import DataError, SplitError
+from training.data.root import sentence
 from training.data_module import DepthData
 from training.registry import build_network, check
 from training.task import DepthTask, TrainingError
@@ -132,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         train(config)
     except (ConfigError, CheckpointError, DataError, SplitError, TrainingError) as error:
-        raise SystemExit(f'error: {error}') from error
+        raise SystemExit(f'error: {sentence(error)}') from error
 
 
 if __name__ == '__main__':

@@ -6,9 +6,10 @@ import multiprocessing
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from training.data.faults import Faults, check_unit, require_root, unit_factor
-from training.data.root import DataError, UnreadableFile
+from training.data.root import DataError, UnreadableFile, sentence
 
 NAMES = np.array([f'scene/{i:03d}' for i in range(100)])
 REASON = UnreadableFile('the file is damaged')
@@ -90,3 +91,18 @@ def test_metres_are_not_warned_about_and_depth_that_is_all_holes_is_refused(capl
     assert not caplog.records
     with pytest.raises(DataError, match='2 pictures were looked at and none has a valid depth'):
         check_unit('toy', [np.zeros((4, 5)), np.full((4, 5), np.nan)])
+
+
+class _Damaged(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UnreadableFile('depth.png: it is damaged; copy it again')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_what_a_loader_worker_says_is_told_without_its_traceback(workers):
+    with pytest.raises(UnreadableFile) as caught:
+        next(iter(DataLoader(_Damaged(), num_workers=workers)))
+    assert sentence(caught.value) == 'depth.png: it is damaged; copy it again'

@@ -13,6 +13,14 @@ class DataError(ValueError):
     """A data set, file or setting that cannot be used; the text says what to do about it."""
 
 
+def sentence(error: Exception) -> str:
+    """Return what an error says, without the traceback that a loader's worker puts before it."""
+    text = str(error)
+    if not text.startswith('Caught '):
+        return text
+    return text.rpartition(f'{type(error).__name__}: ')[2].strip()
+
+
 class UnreadableFile(DataError):
     """One damaged file among many: it is named in the log, left out and counted."""
 
