@@ -43,6 +43,7 @@ class NumbaWarper:
 
     def __init__(self, width: int, height: int) -> None:
         self._bgra, self._view = (np.empty((height, width, 4), np.uint8) for _ in range(2))
+        self.source = np.empty((height, width + 1), np.int32)
 
     def warp(self, image: np.ndarray, shift: np.ndarray, out: np.ndarray,
              holes: np.ndarray) -> None:
@@ -50,7 +51,7 @@ class NumbaWarper:
         # 4-byte pixels can be read as one number
         cv2.cvtColor(image, cv2.COLOR_BGR2BGRA, dst=self._bgra)
         _warp(self._bgra.view(np.uint32)[..., 0], shift, self._view.view(np.uint32)[..., 0],
-              holes)
+              holes, self.source)
         cv2.cvtColor(self._view, cv2.COLOR_BGRA2BGR, dst=out)
 
     @staticmethod
@@ -60,7 +61,7 @@ class NumbaWarper:
 
 
 @_compiled
-def _warp(image, shift, out, holes):
+def _warp(image, shift, out, holes, sources):
     height, width = shift.shape
     at = (np.arange(width) * UNIT).astype(np.float32)
     near = np.empty(width + 3, np.float32)          # the row's shifts, padded by 2 and 1
@@ -69,12 +70,12 @@ def _warp(image, shift, out, holes):
     target = np.empty(width, np.int64)
     position = np.empty(width, np.int32)
     stretched = np.empty(width, np.bool_)
-    source = np.empty(width + 1, np.int32)          # the last one: what leaves the picture
     for row in range(height):
         for x in range(width):
             near[x + 2] = np.float32(shift[row, x])
         _snap_ramps(near[2:width + 2])
         _plan_row(near, at, target, position, stretched)
+        source = sources[row]                       # the last one: what leaves the picture
         source[:] = np.int32(UNIT * width)
         for x in range(width):                      # increasing: the last write is the nearest
             source[target[x]] = position[x]

@@ -26,7 +26,14 @@ BLOCK_PIXELS = 40_000   # arrays this small stay in the cache
 
 
 class NumpyWarper:
-    """Draws the view to the right of an image; buffers are made once per size."""
+    """Draws the view to the right of an image; buffers are made once per size.
+
+    Attributes
+    ----------
+    source : (H, W + 1) int32, 1/UNIT pixel
+        The column of the image that each pixel of the last view shows, holes filled; the last
+        column means nothing.
+    """
 
     name = 'numpy'
 
@@ -38,6 +45,7 @@ class NumpyWarper:
         self._map = np.empty((height, width, 2), np.int16)
         self._map[..., 1] = np.arange(height)[:, None]
         self._fraction = np.empty((height, width), np.uint16)
+        self.source = np.empty((height, width + 1), np.int32)
 
     def warp(self, image: np.ndarray, shift: np.ndarray, out: np.ndarray,
              holes: np.ndarray) -> None:
@@ -61,6 +69,7 @@ class NumpyWarper:
         rows = slice(start, start + len(shift))
         source = self._draw_sources(shift.astype(np.float32))
         self._fill_holes(source, holes)
+        self.source[rows] = source
         np.right_shift(source[:, :-1], BITS, out=self._map[rows, :, 0], casting='unsafe')
         np.bitwise_and(source[:, :-1], UNIT - 1, out=self._fraction[rows], casting='unsafe')
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from depth_perception.stereo import (
-    DUBOIS_RED_CYAN,
     StereoError,
     StereoRenderer,
     anaglyph,
@@ -16,8 +15,10 @@ from depth_perception.stereo import (
     rgbd,
     side_by_side,
 )
+from depth_perception.stereo_formats import ANAGLYPHS
 
 W, H = 64, 6
+DUBOIS = np.array(ANAGLYPHS['dubois'])
 
 
 @pytest.fixture(scope='module', params=['numba', 'numpy'])
@@ -270,7 +271,7 @@ def test_the_anaglyph_is_the_published_projection_of_both_views():
     left, right = picture(3), picture(4)
     out = np.empty_like(left)
     assert anaglyph(left, right, out=out) is out
-    exact = left @ DUBOIS_RED_CYAN[:, :3].T + right @ DUBOIS_RED_CYAN[:, 3:].T
+    exact = left @ DUBOIS[:, :3].T + right @ DUBOIS[:, 3:].T
     np.testing.assert_allclose(out, np.clip(exact, 0, 255), atol=0.6)
 
 
