@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or through CUDA."""
+"""ONNX Runtime, on the CPU or through one of its execution providers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from depth_perception.inference import BackendError
+from depth_perception.inference.engine_cache import cache_folder
 from depth_perception.model_spec import ModelSpec
 from depth_perception.preprocessing import ImageError
 
 _LOG = logging.getLogger(__name__)
 _CPU = 'CPUExecutionProvider'
 _CUDA = 'CUDAExecutionProvider'
+_TENSORRT = 'TensorrtExecutionProvider'
+# By backend: the providers in order; a node of the network that one lacks goes to the next.
+_PROVIDERS = {'cpu': (_CPU,), 'cuda': (_CUDA, _CPU), 'tensorrt_ep': (_TENSORRT, _CUDA, _CPU)}
 # What ONNX Runtime raises for a model or a device that it cannot use; they share no base class.
 _REFUSALS = (
     ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
@@ -28,24 +32,30 @@ class OnnxEngine:
 
     Parameters
     ----------
-    path : Path
-        The ONNX file.
+    model : Path or bytes
+        The ONNX file, or what is in one.
     spec : ModelSpec
         Its contract.
     backend : str
-        ``auto``, ``cpu`` or ``cuda``.
+        ``auto``, ``cpu``, ``cuda`` or ``tensorrt_ep``.
     threads : int
         0: one for each core.
+    optimised : bool
+        Whether the graph was optimised already for this machine: it is run as it is.
 
     Raises
     ------
     BackendError
-        If CUDA is asked for and not available, or ONNX Runtime refuses the model.
+        If a provider is asked for and not available, or ONNX Runtime refuses the model.
     """
 
-    def __init__(self, path: Path, spec: ModelSpec, *, backend: str, threads: int) -> None:
+    def __init__(self, model: Path | bytes, spec: ModelSpec, *, backend: str, threads: int,
+                 optimised: bool = False) -> None:
         self.spec = spec
-        self._session = _open_session(path, backend, threads)
+        options = session_options(threads)
+        if optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = open_session(model, backend, options)
         self.backend = f'onnxruntime {self._session.get_providers()[0]}'
         self._binding = self._session.io_binding()
         self._shape: tuple[int, ...] = ()
@@ -132,35 +142,56 @@ class OnnxEngine:
                              f'{", ".join(names) or "none"} of shape {list(image.shape[:2])}')
 
 
-def _open_session(path: Path, backend: str, threads: int) -> ort.InferenceSession:
+def session_options(threads: int) -> ort.SessionOptions:
+    """Options that all sessions have; `threads` 0: one for each core."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only: they come as exceptions as well
     # Threads that wait by spinning take a core from the other nodes and gain no latency.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return options
+
+
+def open_session(model: Path | bytes, backend: str,
+                 options: ort.SessionOptions) -> ort.InferenceSession:
+    """Open a session; BackendError as `OnnxEngine` raises it."""
+    name = 'the optimised graph' if isinstance(model, bytes) else str(model)
+    source = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(str(path), options, providers=_providers(backend))
+        session = ort.InferenceSession(source, options, providers=_providers(backend))
     except _REFUSALS as error:
-        raise BackendError(f'{path}: ONNX Runtime refuses it ({error}); export the model again, '
+        raise BackendError(f'{name}: ONNX Runtime refuses it ({error}); export the model again, '
                            'or update ONNX Runtime') from None
     _check_provider(session.get_providers()[0], backend)
     return session
 
 
-def _providers(backend: str) -> list[str]:
+def _providers(backend: str) -> list[str | tuple[str, dict[str, str]]]:
     available = ort.get_available_providers()
-    if backend == 'cuda' and _CUDA not in available:
+    if backend == 'auto':
+        backend = 'cuda' if _CUDA in available else 'cpu'
+    wanted = _PROVIDERS[backend]
+    if wanted[0] not in available:
         raise BackendError(
-            f'backend is cuda, but this ONNX Runtime has only {", ".join(available)}; install '
-            'onnxruntime-gpu instead of onnxruntime, or set the backend to auto or cpu')
-    return [_CUDA, _CPU] if backend != 'cpu' and _CUDA in available else [_CPU]
+            f'backend is {backend}, but this ONNX Runtime has only {", ".join(available)}; '
+            'install onnxruntime-gpu instead of onnxruntime, or set the backend to auto or cpu')
+    return [(name, _tensorrt_options()) if name == _TENSORRT else name for name in wanted
+            if name in available]
+
+
+def _tensorrt_options() -> dict[str, str]:
+    """Let the provider keep what it builds; the precision is in the ONNX file's types."""
+    folder = str(cache_folder() / 'onnxruntime')
+    return {'trt_engine_cache_enable': 'True', 'trt_engine_cache_path': folder,
+            'trt_timing_cache_enable': 'True', 'trt_timing_cache_path': folder}
 
 
 def _check_provider(provider: str, backend: str) -> None:
-    """ONNX Runtime falls back silently where the libraries of CUDA do not load."""
-    if backend == 'cuda' and provider != _CUDA:
+    """ONNX Runtime falls back silently where the libraries of a provider do not load."""
+    if backend not in ('auto', 'cpu') and provider != _PROVIDERS[backend][0]:
         raise BackendError(
-            'backend is cuda, but CUDA does not start here; install the driver and the CUDA and '
-            'cuDNN versions that onnxruntime-gpu asks for, or set the backend to auto or cpu')
+            f'backend is {backend}, but {provider} started instead; install the driver and the '
+            'CUDA, cuDNN and TensorRT versions that onnxruntime-gpu asks for, or set the backend '
+            'to auto or cpu')
     if backend == 'auto' and provider == _CPU and _CUDA in ort.get_available_providers():
         _LOG.warning('CUDA does not start here; inference runs on the CPU')

@@ -1,0 +1,116 @@
+"""ONNX Runtime's own graph as an engine: optimised once for this machine, then kept.
+
+What is kept is no compiled code but the ONNX graph after ONNX Runtime's optimisation for this
+CPU: constants folded, operators fused, weights in the layout of its kernels; for ``tensorrt_ep``
+the graph in its precision, whose compiled parts the provider keeps by itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+import platform
+import re
+import tempfile
+
+import onnxruntime as ort
+
+from depth_perception.estimator import Engine
+from depth_perception.inference import BackendError
+from depth_perception.inference.engine_cache import BuildOptions, BuildStopped, Progress
+from depth_perception.inference.onnx_engine import OnnxEngine, open_session, session_options
+from depth_perception.inference.tensorrt_network import BuildFlags, prepare
+from depth_perception.model_spec import ModelSpec
+
+_LARGEST_PROTO = (1 << 31) - (1 << 20)      # protobuf's limit, less what a session adds
+
+
+class GraphBuilder:
+    """Builds and loads graphs; see `depth_perception.inference.engine_cache.Builder`.
+
+    Parameters
+    ----------
+    backend : str
+        ``cpu`` or ``tensorrt_ep``.
+    threads : int
+        Of the engine on the CPU; 0: one for each core.
+    """
+
+    def __init__(self, backend: str = 'cpu', threads: int = 0) -> None:
+        self._backend, self._threads = backend, threads
+        self.name = 'onnxruntime graph' if backend == 'cpu' else f'onnxruntime {backend}'
+        self.version = ort.__version__
+        self.device = cpu_name() if backend == 'cpu' else gpu_name()
+
+    def build(self, model_path: Path, options: BuildOptions, progress: Progress) -> bytes:
+        """Convert the model to its precision and optimise the graph.
+
+        Raises
+        ------
+        BackendError
+            If ONNX Runtime refuses the model, the network is too large to be one file, or INT8
+            has no calibration images.
+        BuildStopped
+            If `progress` returned False.
+        """
+        with tempfile.TemporaryDirectory(prefix='depth_perception_graph_') as scratch:
+            _go_on(progress, 0.0, f'converting to {options.precision}')
+            file = prepare(model_path, options, BuildFlags.parse(options.flags), Path(scratch))
+            if self._backend == 'cpu':
+                _go_on(progress, 0.5, 'optimising the graph')
+                file = _optimised(file, Path(scratch) / 'optimised.onnx')
+            if file.stat().st_size > _LARGEST_PROTO:
+                raise BackendError(f'{model_path} is too large for one graph; use backend cpu')
+            _go_on(progress, 1.0, 'done')
+            return file.read_bytes()
+
+    def load(self, blob: bytes, spec: ModelSpec) -> Engine:
+        """Make a warm engine; BackendError if `blob` is no graph for this ONNX Runtime."""
+        return GraphEngine(blob, spec, self._backend, self._threads)
+
+
+class GraphEngine(OnnxEngine):
+    """ONNX Runtime on a graph of `GraphBuilder`."""
+
+    def __init__(self, blob: bytes, spec: ModelSpec, backend: str, threads: int) -> None:
+        super().__init__(blob, spec, backend=backend, threads=threads,
+                         optimised=backend == 'cpu')
+        self.backend += ' (optimised graph)' if backend == 'cpu' else ''
+
+
+def cpu_name() -> str:
+    """Name of the CPU as the kernel tells it; a graph is laid out for its vector units."""
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
+    except OSError:
+        text = ''
+    found = re.search(r'^(?:model name|Model)\s*:\s*(.+)$', text, re.MULTILINE)
+    units = re.search(r'^(?:flags|Features)\s*:\s*(.+)$', text, re.MULTILINE)
+    vectors = sorted(set(units.group(1).split()) & _VECTOR_UNITS) if units else []
+    return ' '.join([found.group(1) if found else platform.machine(), *vectors])
+
+
+# Those that decide which kernels ONNX Runtime takes.
+_VECTOR_UNITS = {'avx', 'avx2', 'avx512f', 'avx512_vnni', 'avx_vnni', 'amx_int8', 'amx_bf16',
+                 'asimd', 'asimdhp', 'asimddp', 'i8mm', 'bf16', 'sve'}
+
+
+def gpu_name() -> str:
+    """The first GPU; BackendError where there is none."""
+    from depth_perception.inference.cuda_device import find_device
+
+    device = find_device()
+    if device is None:
+        raise BackendError('there is no CUDA device here; choose the backend cpu or graph')
+    return device.description
+
+
+def _go_on(progress: Progress, share: float, what: str) -> None:
+    if not progress(share, what):
+        raise BuildStopped(what)
+
+
+def _optimised(file: Path, out: Path) -> Path:
+    options = session_options(1)
+    options.optimized_model_filepath = str(out)
+    open_session(file, 'cpu', options)
+    return out
