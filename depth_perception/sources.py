@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 import re
+from typing import Any
 
 import cv2
 import numpy as np
@@ -191,18 +192,23 @@ class Webcam(FrameSource):
         self._capture.release()
 
 
+def simulated_room(seed: int) -> Any:
+    """Return a procedural room (scenes.Room); SourceError where open3d is missing."""
+    try:
+        from depth_perception.scenes import Room
+    except ModuleNotFoundError as error:
+        if error.name != 'open3d':
+            raise
+        raise SourceError('the simulated room needs open3d: pip install open3d') from None
+    return Room.random(seed)
+
+
 class Scene(FrameSource):
     """A camera that walks through a procedural room, with exact depth."""
 
     def __init__(self, width: int, height: int, seed: int, loop: bool) -> None:
         super().__init__()
-        try:
-            from depth_perception.scenes import Room
-        except ModuleNotFoundError as error:
-            if error.name != 'open3d':
-                raise
-            raise SourceError('the simulated room needs open3d: pip install open3d') from None
-        self._room = Room.random(seed)
+        self._room = simulated_room(seed)
         self._poses = self._room.camera_path(SCENE_FRAMES)
         self._intrinsics = Intrinsics.from_hfov(width, height, SCENE_HFOV_DEG)
         self._loop = loop

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
 
 from depth_perception.colorize import COLORMAPS
-from depth_perception.nodes._parameters import parameter
+from depth_perception.nodes._parameters import parameter, ros_name
 
 STEREO_FORMATS = ('half_side_by_side', 'top_bottom')
 
@@ -122,7 +122,7 @@ def in_order(config: object, low: str, high: str) -> None:
     """
     low_value, high_value = getattr(config, low), getattr(config, high)
     if not low_value < high_value:
-        low, high = low.replace('color_', 'color.'), high.replace('color_', 'color.')
-        low, high = low.replace('stereo_', 'stereo.'), high.replace('stereo_', 'stereo.')
+        names = {item.name: ros_name(item) for item in fields(config)}
+        low, high = names[low], names[high]
         raise ValueError(f'{low} is {low_value:g} and {high} is {high_value:g}; '
                          f'{low} must be below {high}')

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-import itertools
-import time
+from typing import Any
 
 import cv2
 import numpy as np
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
-from rclpy.timer import Timer
+from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from depth_perception.nodes._diagnostics import Finding, Health, Level
-from depth_perception.nodes._lifecycle import LifecycleConfig, attempt, run
+from depth_perception.nodes._diagnostics import Finding, Level
+from depth_perception.nodes._lifecycle import run
 from depth_perception.nodes._messages import ImageWriter
 from depth_perception.nodes._optics import Optics
-from depth_perception.nodes._parameters import ParameterServer, parameter
-from depth_perception.nodes._prefetch import Prefetcher, Ready
-from depth_perception.sources import Frame, FrameSource, SourceError, open_source
+from depth_perception.nodes._parameters import parameter
+from depth_perception.nodes._streamer import StreamConfig, Streamer
+from depth_perception.sources import Frame, FrameSource, open_source
 
-KEPT_FRAMES = 5
 TRUTH = 'ground_truth/depth'
-SETTLING_S = 6.0  # the window of the rate, and a little
 
 
 @dataclass(frozen=True)
-class CameraConfig(LifecycleConfig):
+class CameraConfig(StreamConfig):
     """Parameters of the node."""
 
     source: str = parameter(
@@ -44,31 +35,77 @@ class CameraConfig(LifecycleConfig):
     loop: bool = parameter(
         True, 'start again at the end of a file, folder or walk', at_configure=True
     )
-    rate_hz: float = parameter(
-        30.0, 'frames a second; a webcam keeps its own', unit='Hz', limits=(0.1, 240.0)
-    )
-    width: int = parameter(
-        640, 'width of the scene, and asked of a webcam', unit='px', limits=(16, 8192),
-        at_configure=True,
-    )
-    height: int = parameter(
-        480, 'height of the scene, and asked of a webcam', unit='px', limits=(16, 8192),
-        at_configure=True,
-    )
-    seed: int = parameter(
-        0, 'which simulated room', limits=(0, 2**31 - 1), at_configure=True
-    )
-    camera_info_file: str = parameter(
-        '', 'calibration YAML as camera_calibration writes it; empty: hfov_deg', at_configure=True
-    )
-    hfov_deg: float = parameter(
-        0.0,
-        'horizontal field of view where there is no calibration and no scene; 0: unknown, '
-        'and no camera_info is published',
-        unit='deg', limits=(0.0, 179.0), at_configure=True,
-    )
-    frame_id: str = parameter('camera_optical_frame', 'frame of the images, z forward')
-    encoding: str = parameter('rgb8', 'encoding of the images', choices=('rgb8', 'bgr8'))
+
+
+class CameraFeed:
+    """Opens any source; its frames become image, camera_info and true depth. See Feed."""
+
+    def __init__(self) -> None:
+        self._optics: Optics | None = None
+        self._image_writer = ImageWriter('rgb8')
+        self._truth_writer = ImageWriter('32FC1')
+
+    def open(self, config: CameraConfig) -> FrameSource:
+        """Read the calibration and open the source."""
+        self.prepare(config)
+        return open_source(
+            config.source, width=config.width, height=config.height, seed=config.seed,
+            loop=config.loop)
+
+    def prepare(self, config: StreamConfig) -> None:
+        """Read the calibration."""
+        self._optics = Optics(config.camera_info_file, config.hfov_deg)
+        self._image_writer = ImageWriter(config.encoding)
+
+    def check(self, frame: Frame) -> None:
+        """Raise SourceError for a frame of another size than the calibration's."""
+        self._optics.check(frame)
+
+    def topics(self, first: Frame) -> dict[str, type]:
+        """Give the topics; true depth where the first frame has some."""
+        truth = {TRUTH: Image} if first.depth is not None else {}
+        return {'image': Image, 'camera_info': CameraInfo, **truth}
+
+    def messages(self, frame: Frame, header: Header, config: StreamConfig,
+                 wanted: Callable[[str], bool]) -> Iterator[tuple[str, Any]]:
+        """Make the messages; the camera_info first."""
+        info = self._optics.camera_info(frame, header)
+        if info is not None:
+            yield 'camera_info', info
+        yield 'image', picture(frame.image, self._image_writer, header, config.encoding)
+        if frame.depth is not None and wanted(TRUTH):
+            np.copyto(self._truth_writer.prepare(*frame.depth.shape), frame.depth)
+            yield TRUTH, self._truth_writer.message(header)
+
+    def change(self, config: StreamConfig, changed: set[str]) -> None:
+        """Follow the encoding."""
+        if 'encoding' in changed:
+            self._image_writer = ImageWriter(config.encoding)
+
+    def findings(self) -> Iterator[Finding]:
+        """Say that nothing is known of the camera."""
+        if self._optics is not None and self._optics.unknown:
+            yield Finding(Level.WARN, (
+                'no camera_info is published: set camera_info_file or hfov_deg'
+            ))
+
+    def values(self) -> dict[str, object]:
+        """Nothing more."""
+        return {}
+
+    def close(self) -> None:
+        """Forget the calibration."""
+        self._optics = None
+
+
+def picture(image: np.ndarray, writer: ImageWriter, header: Header, encoding: str) -> Image:
+    """Return the message of an (H, W, 3) uint8 RGB image, written by a writer of `encoding`."""
+    pixels = writer.prepare(*image.shape[:2])
+    if encoding == 'bgr8':
+        cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=pixels)
+    else:
+        np.copyto(pixels, image)
+    return writer.message(header)
 
 
 class CameraNode(LifecycleNode):
@@ -76,205 +113,7 @@ class CameraNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__('camera_node')
-        self._settings = ParameterServer(self, CameraConfig, self._on_change)
-        self._health = Health(self, self._findings, self._values)
-        self._advertised: dict[str, Publisher] = {}
-        self._image_writer = ImageWriter(self._settings.config.encoding)
-        self._truth_writer = ImageWriter('32FC1')
-        self._arrived = self.create_guard_condition(self._publish_next)
-        self._source: FrameSource | None = None
-        self._prefetch: Prefetcher | None = None
-        self._timer: Timer | None = None
-        self._active, self._active_since = False, 0.0
-        self._optics: Optics | None = None
-        self._failure = self._end = ''
-
-    # -- transitions ---------------------------------------------------------------------------
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open the source and read its first frame, so that what is wrong shows now."""
-        self._failure = ''
-        result = attempt(self, 'configure', self._configure, self._fail)
-        if result != TransitionCallbackReturn.SUCCESS:
-            self._close()
-        return result
-
-    def _fail(self, reason: str) -> None:
-        self._failure = reason
-
-    def _configure(self) -> None:
-        self._settings.check()
-        config = self._settings.config
-        self._optics = Optics(config.camera_info_file, config.hfov_deg)
-        self._source = open_source(
-            config.source, width=config.width, height=config.height, seed=config.seed,
-            loop=config.loop,
-        )
-        first = next(self._source, None)
-        if first is None:
-            raise SourceError(f'{config.source} has no frame')
-        self._optics.check(first)
-        self._advertise(Image, 'image')
-        self._advertise(CameraInfo, 'camera_info')
-        if first.depth is not None:
-            self._advertise(Image, TRUTH)
-        self._image_writer = ImageWriter(config.encoding)
-        self._end = ''
-        self._settings.frozen = True
-        self._start_prefetch(itertools.chain([first], self._source))
-
-    def _start_prefetch(self, frames: Iterator[Frame]) -> None:
-        notify = self._arrived.trigger if self._source.live else lambda: None
-        self._prefetch = Prefetcher(frames, self._source.live, self.get_clock().now, notify)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to publish."""
-        self._active, self._active_since = True, time.monotonic()
-        if not self._source.live and not self._end:
-            self._start_timer(self._settings.config.rate_hz)
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to publish; a recorded source waits where it is."""
-        self._active = False
-        self._stop_timer()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the source; the parameters may be changed again."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the thread and close the source."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start anew after a transition that ended in a bug."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _close(self) -> None:
-        self._active = False
-        self._stop_timer()
-        if self._prefetch is not None:
-            self._prefetch.close()
-            self._prefetch = None
-        if self._source is not None:
-            self._source.close()
-            self._source = None
-        while self._advertised:
-            self.destroy_publisher(self._advertised.popitem()[1])
-        self._optics = None
-        self._settings.frozen = False
-
-    # -- frames --------------------------------------------------------------------------------
-
-    def _publish_next(self) -> None:
-        """Publish the next frame, if there is one: called by the timer, or by a live source."""
-        if not self._active:
-            return
-        ready = self._prefetch.take()
-        if ready is not None:
-            self._publish_ready(ready)
-        elif not self._source.live:
-            self._health.count('late')
-        self._note_end()
-
-    def _publish_ready(self, ready: Ready) -> None:
-        stamp = ready.time if self._source.live else self.get_clock().now()
-        try:
-            self._optics.check(ready.frame)
-        except SourceError as error:
-            self._health.reject('size', str(error))
-            return
-        with self._health.clock.stage('publish'):
-            self._publish(ready.frame, stamp)
-        self._health.processed()
-
-    def _note_end(self) -> None:
-        end = self._prefetch.end
-        if end and not self._end:
-            self._end = f'no more frames from {self._settings.config.source}: {end}'
-            self.get_logger().info(self._end)
-            self._stop_timer()
-
-    def _publish(self, frame: Frame, stamp: Time) -> None:
-        config = self._settings.config
-        header = Header(stamp=stamp.to_msg(), frame_id=config.frame_id)
-        info = self._optics.camera_info(frame, header)
-        if info is not None:
-            self._advertised['camera_info'].publish(info)
-        pixels = self._image_writer.prepare(*frame.image.shape[:2])
-        if config.encoding == 'bgr8':
-            cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR, dst=pixels)
-        else:
-            np.copyto(pixels, frame.image)
-        self._advertised['image'].publish(self._image_writer.message(header))
-        if frame.depth is not None and self._advertised[TRUTH].get_subscription_count():
-            np.copyto(self._truth_writer.prepare(*frame.depth.shape), frame.depth)
-            self._advertised[TRUTH].publish(self._truth_writer.message(header))
-
-    # -- settings and state --------------------------------------------------------------------
-
-    def _on_change(self, config: CameraConfig, changed: set[str]) -> None:
-        if 'encoding' in changed:
-            self._image_writer = ImageWriter(config.encoding)
-        if 'rate_hz' in changed and self._timer is not None:
-            self._stop_timer()
-            self._start_timer(config.rate_hz)
-
-    def _start_timer(self, rate_hz: float) -> None:
-        # A camera's pace is real time, even for nodes that live in simulated time.
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(1.0 / rate_hz, self._publish_next, clock=clock)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-            self._timer = None
-
-    def _advertise(self, kind: type, topic: str) -> None:
-        options = QoSOverridingOptions.with_default_policies()
-        qos = QoSProfile(depth=KEPT_FRAMES)  # reliable is the default
-        self._advertised[topic] = self.create_publisher(
-            kind, topic, qos, qos_overriding_options=options)
-
-    def _findings(self) -> Iterator[Finding]:
-        if self._failure:
-            yield Finding(Level.ERROR, f'not configured: {self._failure}')
-        elif not self._active:
-            yield Finding(Level.WARN, 'not active; ros2 lifecycle set NODE configure, activate')
-        if self._end:
-            yield Finding(Level.WARN, self._end)
-        if self._source is not None and self._source.skipped:
-            name, reason = list(self._source.skipped.items())[-1]
-            count = len(self._source.skipped)
-            yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}')
-        if self._active and not self._end:
-            yield self._pace()
-        if self._optics is not None and self._optics.unknown:
-            yield Finding(Level.WARN, (
-                'no camera_info is published: set camera_info_file or hfov_deg'
-            ))
-
-    def _pace(self) -> Finding:
-        rate_hz = self._health.output_rate.rate_hz(time.monotonic())
-        asked_hz = self._settings.config.rate_hz
-        settled = time.monotonic() - self._active_since > SETTLING_S
-        if settled and not self._source.live and rate_hz < 0.9 * asked_hz:
-            return Finding(Level.WARN, (
-                f'the source gives {rate_hz:.1f} of the {asked_hz:g} frames a second asked; '
-                'lower rate_hz or the image size'
-            ))
-        return Finding(Level.OK, f'{rate_hz:.1f} frames a second')
-
-    def _values(self) -> dict[str, object]:
-        config = self._settings.config
-        skipped = len(self._source.skipped) if self._source is not None else 0
-        return {'source': config.source, 'rate asked [Hz]': config.rate_hz,
-                'unreadable files': skipped}
+        self.add_managed_entity(Streamer(self, CameraConfig, CameraFeed()))
 
 
 def main(args: Sequence[str] | None = None) -> int:
