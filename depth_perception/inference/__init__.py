@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
 from depth_perception.estimator import Engine
 from depth_perception.model_spec import find_model, read_spec
 
+if TYPE_CHECKING:
+    from depth_perception.inference.serving import ServingEngine
+
 BACKENDS = ('auto', 'cpu', 'cuda')
+# Those whose engine is built first, with the precision that `auto` means.
+BUILT = {'tensorrt': 'fp16', 'tensorrt_ep': 'fp16', 'graph': 'fp32'}
+PRECISIONS = ('auto', 'fp32', 'fp16', 'mixed', 'int8')
 
 
 class BackendError(ValueError):
@@ -43,3 +52,109 @@ def load(model: str, *, backend: str = 'auto', threads: int = 0) -> Engine:
         raise BackendError(f'ONNX Runtime cannot be imported ({error}); install it with '
                            '"pip install onnxruntime"') from error
     return OnnxEngine(path, spec, backend=backend, threads=threads)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What `serve` is asked for.
+
+    Attributes
+    ----------
+    backend : str
+        One of BACKENDS, or of BUILT: ``tensorrt``; ``tensorrt_ep``, ONNX Runtime's own provider
+        of it; ``graph``, ONNX Runtime on the CPU with a graph optimised beforehand. ``auto``:
+        TensorRT where it and a GPU are, else CUDA, else the CPU.
+    precision : str
+        One of PRECISIONS; ``auto`` is fp16 for TensorRT and fp32 else.
+    threads : int
+        CPU threads; 0: one for each core.
+    engine_file : str
+        Where the engine lies or shall lie; '': in the cache.
+    force : bool
+        Build anew whatever the cache holds.
+    calibration : str
+        For int8: folder, video or bag of images of the robot's camera.
+    """
+
+    backend: str = 'auto'
+    precision: str = 'auto'
+    threads: int = 0
+    engine_file: str = ''
+    force: bool = False
+    calibration: str = ''
+
+
+def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEngine:
+    """Load a model so that it answers at once, and better as soon as its engine is built.
+
+    Raises
+    ------
+    ModelError
+        If the model is not found, or not as its contract says.
+    BackendError
+        If the settings are impossible here, or ONNX Runtime refuses the model.
+    """
+    settings = _resolved(settings)
+    path = find_model(model)
+    spec = read_spec(path)
+    from depth_perception.inference.serving import ServingEngine
+
+    if settings.backend not in BUILT:
+        return ServingEngine(path, spec, plain_backend=settings.backend, threads=settings.threads)
+    from depth_perception.inference.engine_cache import BuildOptions, EngineCache
+    from depth_perception.inference.engine_store import EngineStore, build_sizes
+
+    flags = {'calibration': settings.calibration} if settings.precision == 'int8' else {}
+    options = BuildOptions(settings.precision, *build_sizes(spec), flags)
+    store = EngineStore(path, spec, _builder(settings), options, EngineCache(),
+                        settings.engine_file)
+    plain = 'cpu' if settings.backend == 'graph' else 'auto'
+    return ServingEngine(path, spec, plain_backend=plain, threads=settings.threads, store=store,
+                         force=settings.force)
+
+
+def _resolved(settings: EngineSettings) -> EngineSettings:
+    """The settings with ``auto`` replaced and checked against each other."""
+    known = (*BACKENDS, *BUILT)
+    if settings.backend not in known:
+        raise BackendError(f'backend is {settings.backend!r}; it must be one of '
+                           f'{", ".join(known)}')
+    if settings.precision not in PRECISIONS:
+        raise BackendError(f'precision is {settings.precision!r}; it must be one of '
+                           f'{", ".join(PRECISIONS)}')
+    if settings.backend == 'auto' and _has_tensorrt():
+        settings = replace(settings, backend='tensorrt')
+    if settings.backend in BUILT:
+        auto = settings.precision == 'auto'
+        return replace(settings, precision=BUILT[settings.backend]) if auto else settings
+    if settings.precision not in ('auto', 'fp32'):
+        raise BackendError(f'precision is {settings.precision}, which needs an engine; backend '
+                           f'{settings.backend} runs the model as it is: choose backend '
+                           f'{" or ".join(BUILT)}, or precision auto')
+    if settings.engine_file:
+        raise BackendError(f'engine_file_path is {settings.engine_file!r}, but backend '
+                           f'{settings.backend} has no engine; choose backend '
+                           f'{" or ".join(BUILT)}, or leave it empty')
+    return settings
+
+
+def _has_tensorrt() -> bool:
+    """Whether TensorRT and a GPU to run it on are here."""
+    from depth_perception.inference.cuda_device import find_device
+    from depth_perception.inference.tensorrt_api import find_tensorrt
+
+    try:
+        return find_device() is not None and find_tensorrt() is not None
+    except BackendError:
+        return False
+
+
+def _builder(settings: EngineSettings):
+    if settings.backend == 'tensorrt':
+        from depth_perception.inference.tensorrt_builder import TensorRtBuilder
+
+        return TensorRtBuilder()
+    from depth_perception.inference.graph_builder import GraphBuilder
+
+    return GraphBuilder('cpu' if settings.backend == 'graph' else settings.backend,
+                        settings.threads)
