@@ -143,7 +143,7 @@ def _calibration_file(folder: Path, part: Part, name: str) -> Path:
 
 def turned(picture: Picture, turns: int) -> Picture:
     """Turn a picture by quarter turns to the left, with its camera."""
-    image, depth, k = picture
+    image, depth, k = picture.image, picture.depth, picture.intrinsics
     for _ in range(turns % 4):
         image, depth = np.rot90(image), np.rot90(depth)
         # (u, v) lands on (v, width - 1 - u)

@@ -24,7 +24,7 @@ from training.data.pictures import (
     options,
     require_split,
 )
-from training.data.root import DataError, UnreadableFile
+from training.data.root import DataError
 
 SOURCE = 'tartanair'
 CAMERA = Intrinsics(640, 480, 320.0, 320.0, 320.0, 240.0)
@@ -64,11 +64,8 @@ class _Depth:
 
 
 def camera_of(width: int, height: int) -> Intrinsics:
-    """Return the one camera of the data set; UnreadableFile for pictures of another size."""
-    if (width, height) != (CAMERA.width, CAMERA.height):
-        raise UnreadableFile(f'the picture is {width}x{height}; those of {SOURCE} are '
-                             f'{CAMERA.width}x{CAMERA.height}')
-    return CAMERA
+    """Return the one camera of the data set, for pictures that were made smaller too."""
+    return CAMERA.resized(width, height)
 
 
 def build_tartanair(config: DataConfig, split: str = 'train', *, augment: bool = True) -> Dataset:
