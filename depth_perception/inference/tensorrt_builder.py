@@ -6,6 +6,7 @@ precision asked for is put into the ONNX file beforehand (`precision`, `int8`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import logging
 import os
 from pathlib import Path
@@ -22,7 +23,7 @@ from depth_perception.inference.engine_cache import BuildOptions, Progress, cach
 from depth_perception.inference.tensorrt_api import TensorRt, find_tensorrt
 from depth_perception.inference.tensorrt_network import BuildFlags, prepare
 from depth_perception.inference.tensorrt_progress import make_monitor
-from depth_perception.model_spec import ModelSpec
+from depth_perception.model_spec import ModelSpec, read_spec
 
 _LOG = logging.getLogger(__name__)
 _NO_MEMORY = re.compile(r'out of memory|OutOfMemory|insufficient memory|memory allocation', re.I)
@@ -65,7 +66,7 @@ class TensorRtBuilder:
         self._check_device()
         with tempfile.TemporaryDirectory(prefix='depth_perception_build_') as scratch:
             file = prepare(model_path, options, flags, Path(scratch))
-            return self._build(file, options, flags, progress)
+            return self._build(file, read_spec(model_path), options, flags, progress)
 
     def load(self, blob: bytes, spec: ModelSpec) -> Engine:
         """Make a warm engine of what `build` gave.
@@ -88,30 +89,31 @@ class TensorRtBuilder:
                                'device is; without one, TensorRT for RTX builds ahead of time '
                                '("pip install tensorrt-rtx-cu13")')
 
-    def _build(self, file: Path, options: BuildOptions, flags: BuildFlags,
+    def _build(self, file: Path, spec: ModelSpec, options: BuildOptions, flags: BuildFlags,
                progress: Progress) -> bytes:
         trt, log = self._trt.module, self._trt.log
         log.take_errors()
-        builder = trt.Builder(log)
-        if builder is None:
-            raise BackendError(f'{self.name} does not start ({log.take_errors()})')
+        try:
+            builder = trt.Builder(log)
+        except (TypeError, RuntimeError):   # what becomes of a null pointer in Python
+            raise BackendError(f'{self.name} does not start ({log.take_errors()}); update the '
+                               'driver to the CUDA of this TensorRT') from None
         network = builder.create_network(
             1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         _parse(self._trt, network, file)
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, flags.workspace_mb << 20)
-        _add_profile(builder, config, network, options)
+        fewest, most = spec.frames_range or (spec.frames, spec.frames)
+        _add_profile(builder, config, network, options, (fewest, spec.frames, most))
         if flags.dla >= 0:
             _use_dla(self._trt, builder, config, flags.dla)
         if flags.compute_capabilities:
             _target(self._trt, config, flags.compute_capabilities)
         monitor = make_monitor(self._trt, progress)
-        if monitor is not None:
-            config.progress_monitor = monitor
+        config.progress_monitor = monitor
         timings = _TimingFile(self, config)
         blob = builder.build_serialized_network(network, config)
-        if monitor is not None:
-            monitor.raise_if_stopped()
+        monitor.raise_if_stopped()
         if blob is None:
             raise _failure(f'{self.name} {self.version} does not build {file.name}',
                            log.take_errors())
@@ -148,7 +150,8 @@ def _parse(api: TensorRt, network: Any, file: Path) -> None:
                        'the model again, or let ONNX Runtime run it')
 
 
-def _add_profile(builder: Any, config: Any, network: Any, options: BuildOptions) -> None:
+def _add_profile(builder: Any, config: Any, network: Any, options: BuildOptions,
+                 frames: tuple[int, int, int]) -> None:
     """Say which sizes a network of free size has to take, and for which to be fast."""
     profile, needed = builder.create_optimization_profile(), False
     for i in range(network.num_inputs):
@@ -156,11 +159,19 @@ def _add_profile(builder: Any, config: Any, network: Any, options: BuildOptions)
         shape = tuple(tensor.shape)
         if -1 in shape:
             needed = True
-            sizes = (options.smallest, options.typical, options.largest)
-            profile.set_shape(tensor.name, *((*shape[:-2], *size) for size in sizes))
+            profile.set_shape(tensor.name, *_sizes(shape, options, frames))
     if needed and config.add_optimization_profile(profile) < 0:
         raise BackendError(f'sizes from {options.smallest} over {options.typical} to '
                            f'{options.largest} fit no network input; give smaller ones first')
+
+
+def _sizes(shape: tuple[int, ...], options: BuildOptions,
+           frames: tuple[int, int, int]) -> Iterator[tuple[int, ...]]:
+    """Smallest, typical and largest shape of an input: an image, a stack, or one value a frame."""
+    for count, size in zip(frames, (options.smallest, options.typical, options.largest)):
+        whole = (shape[0], count, 3, *size) if len(shape) == 5 else (
+            (*shape[:2], *size) if len(shape) == 4 else (shape[0], count))
+        yield tuple(w if s == -1 else s for s, w in zip(shape, whole))
 
 
 def _use_dla(api: TensorRt, builder: Any, config: Any, core: int) -> None:
@@ -191,12 +202,17 @@ def _target(api: TensorRt, config: Any, names: tuple[str, ...]) -> None:
 
 
 class _TimingFile:
-    """Kernel timings of earlier builds, kept beside the engines: the next build is faster."""
+    """Kernel timings of earlier builds, kept beside the engines: the next build is faster.
+
+    TensorRT for RTX times no kernels at build; there is nothing to keep.
+    """
 
     def __init__(self, builder: TensorRtBuilder, config: Any) -> None:
         device = re.sub(r'[^\w.-]+', '_', builder.device)
         self._path = cache_folder() / f'{builder.name}-{builder.version}-{device}.timings'
-        self._config = config
+        self._cache = None
+        if builder.name == 'tensorrt_rtx':
+            return
         try:
             known = self._path.read_bytes()
         except OSError:

@@ -57,22 +57,26 @@ class TensorRtEngine:
         self.backend = f'{api.name} {api.version} on {cuda.description}'
         self._buffers: dict[str, Buffer] = {}
         self._graph: Any = None
-        self._shape: tuple[int, ...] = ()
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._stream = cuda.make_stream()
         try:
             self._engine, self._context = _open(blob, api, cuda)
             self._inspect()
-            self.infer(np.zeros(self._nominal(), self._dtypes[INPUT]))
+            self._infer([{name: np.zeros(self._nominal(name), self._dtypes[name])
+                          for name in self._inputs}])
         except BaseException:
             self.close()
             raise
 
-    def infer(self, image: np.ndarray) -> Answer:
+    def infer(self, image: np.ndarray, **extra_inputs: np.ndarray) -> Answer:
         """Run the network; the GIL is free meanwhile.
 
         Parameters
         ----------
         image : (1, 3, h, w) float32 array, or (H, W, 3) uint8 where `image_size` is not None
+            Of a focus stack (1, N, 3, h, w).
+        **extra_inputs : (1, N) float32 arrays
+            Those that the contract names.
 
         Returns
         -------
@@ -91,7 +95,7 @@ class TensorRtEngine:
         BackendError
             If the run fails otherwise.
         """
-        return self.infer_batch([image])[0]
+        return self._infer([{INPUT: image, **extra_inputs}])[0]
 
     def infer_batch(self, images: Sequence[np.ndarray]) -> list[Answer]:
         """Run the network on up to `batch` images, such as those of several cameras, at once.
@@ -101,17 +105,23 @@ class TensorRtEngine:
         if not 1 <= len(images) <= self.batch:
             raise ImageError(f'{len(images)} images for an engine that takes 1 to {self.batch}; '
                              'build it with a larger batch')
-        self._check(images)
+        return self._infer([{INPUT: image} for image in images])
+
+    def _infer(self, feeds: list[dict[str, np.ndarray]]) -> list[Answer]:
+        """Run each feed in a slot of its own of the batch."""
+        self._check(feeds)
         self._cuda.bind_thread()
-        image = images[0]
-        self._plan((self.batch, *(image.shape if self.image_size else image.shape[1:])))
-        target = self._buffers[INPUT].array
-        for slot, image in zip(target, images):
-            np.copyto(slot, image if self.image_size else image[0])
+        # a camera image has no axis for the batch, all others have
+        inner = {name: array.shape if name == INPUT and self.image_size else array.shape[1:]
+                 for name, array in feeds[0].items()}
+        self._plan({name: (self.batch, *shape) for name, shape in inner.items()})
+        for i, feed in enumerate(feeds):
+            for name, array in feed.items():
+                np.copyto(self._buffers[name].array[i], array.reshape(inner[name]))
         self._run()
         depth = self._buffers['depth'].array
         sure = self._buffers['confidence'].array if self.spec.confidence else None
-        return [(depth[i, 0], None if sure is None else sure[i, 0]) for i in range(len(images))]
+        return [(depth[i, 0], None if sure is None else sure[i, 0]) for i in range(len(feeds))]
 
     def close(self) -> None:
         """Give back all memory of the GPU; an engine may be closed twice."""
@@ -129,53 +139,58 @@ class TensorRtEngine:
         """Read inputs and outputs of the engine and compare them with the contract."""
         trt, engine = self._api.module, self._engine
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        wanted = {INPUT, 'depth', *(['confidence'] if self.spec.confidence else [])}
-        if set(names) != wanted:
+        self._inputs = [INPUT, *self.spec.extra_inputs]
+        self._outputs = ['depth', *(['confidence'] if self.spec.confidence else [])]
+        wanted = [*self._inputs, *self._outputs]
+        if sorted(names) != sorted(wanted):
             raise BackendError(f'the engine has the inputs and outputs {", ".join(names)}; model '
-                               f'{self.spec.name} has {", ".join(sorted(wanted))}. It belongs to '
+                               f'{self.spec.name} has {", ".join(wanted)}. It belongs to '
                                'another model: build it anew')
         types = {trt.DataType.FLOAT: np.float32, trt.DataType.UINT8: np.uint8}
         self._dtypes = {name: np.dtype(types[engine.get_tensor_dtype(name)]) for name in names}
-        shape = tuple(engine.get_tensor_shape(INPUT))
-        raw = self._dtypes[INPUT] == np.uint8
-        self.image_size = (shape[1], shape[2]) if raw else None
+        self._rules = {name: tuple(engine.get_tensor_shape(name)) for name in self._inputs}
+        shape = self._rules[INPUT]
+        self.image_size = (shape[1], shape[2]) if self._dtypes[INPUT] == np.uint8 else None
         self.batch = shape[0]
-        self._fixed = shape
-        self._outputs = [name for name in names if name != INPUT]
-
-    def _nominal(self) -> tuple[int, ...]:
         if self.image_size:
-            return (*self.image_size, 3)
-        if -1 not in self._fixed:
-            return (1, *self._fixed[1:])
+            self._rules[INPUT] = shape[1:]
+        for name in self._inputs if not self.image_size else self._inputs[1:]:
+            self._rules[name] = (1, *self._rules[name][1:])
+
+    def _nominal(self, name: str) -> tuple[int, ...]:
+        rule = self._rules[name]
+        if -1 not in rule:
+            return rule
         # the size that the engine was made fast for
-        _, typical, _ = self._engine.get_tensor_profile_shape(INPUT, 0)
+        _, typical, _ = self._engine.get_tensor_profile_shape(name, 0)
         return (1, *tuple(typical)[1:])
 
-    def _check(self, images: Sequence[np.ndarray]) -> None:
-        if self.image_size:
-            rule, dtype = (*self.image_size, 3), np.uint8
-        else:
-            rule, dtype = (1, *self._fixed[1:]), np.float32
-        for image in images:
-            fits = image.ndim == len(rule) and all(
-                r in (-1, s) for r, s in zip(rule, image.shape))
-            if not fits or image.dtype != dtype or image.shape != images[0].shape:
-                shown = ['any' if r == -1 else r for r in rule]
-                raise ImageError(f'engine input has the shape {list(image.shape)} and type '
-                                 f'{image.dtype}; this engine takes {shown}, '
-                                 f'{np.dtype(dtype).name}')
+    def _check(self, feeds: list[dict[str, np.ndarray]]) -> None:
+        for feed in feeds:
+            if sorted(feed) != sorted(self._inputs):
+                raise ImageError(f'the inputs are {", ".join(feed)}; model {self.spec.name} takes '
+                                 f'{", ".join(self._inputs)}')
+            for name, array in feed.items():
+                rule, dtype = self._rules[name], self._dtypes[name]
+                fits = array.ndim == len(rule) and all(
+                    r in (-1, s) for r, s in zip(rule, array.shape))
+                if not fits or array.dtype != dtype or array.shape != feeds[0][name].shape:
+                    shown = ['any' if r == -1 else r for r in rule]
+                    raise ImageError(f'engine input {name} has the shape {list(array.shape)} and '
+                                     f'type {array.dtype}; this engine takes {shown}, '
+                                     f'{dtype.name}')
 
-    def _plan(self, shape: tuple[int, ...]) -> None:
-        """Make buffers and the graph for inputs of this shape, unless they are there."""
-        if shape == self._shape:
+    def _plan(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make buffers and the graph for inputs of these shapes, unless they are there."""
+        if shapes == self._shapes:
             return
         self._release()
-        if not self._context.set_input_shape(INPUT, shape):
-            raise ImageError(f'network input {list(shape)} is outside of the sizes that the '
-                             f'engine was built for ({self._api.log.take_errors()}); build it '
-                             'for these')
-        for name in (INPUT, *self._outputs):
+        for name, shape in shapes.items():
+            if not self._context.set_input_shape(name, shape):
+                raise ImageError(f'network input {name} {list(shape)} is outside of the sizes '
+                                 f'that the engine was built for ({self._api.log.take_errors()}); '
+                                 'build it for these')
+        for name in (*self._inputs, *self._outputs):
             size = tuple(self._context.get_tensor_shape(name))
             self._buffers[name] = self._cuda.allocate(size, self._dtypes[name])
             self._context.set_tensor_address(name, self._buffers[name].pointer)
@@ -183,7 +198,7 @@ class TensorRtEngine:
         self._enqueue()
         self._cuda.wait(self._stream)
         self._record()
-        self._shape = shape
+        self._shapes = shapes
 
     def _record(self) -> None:
         """Record a frame as a CUDA graph; an engine that cannot be recorded runs without."""
@@ -191,16 +206,13 @@ class TensorRtEngine:
         if hasattr(context, 'is_stream_capturable') and not context.is_stream_capturable(
                 self._stream):
             return
-        self._cuda.begin_capture(self._stream)
         try:
-            self._enqueue()
-        except GpuLostError:
-            raise
-        except BackendError as error:
-            _LOG.info('%s runs without a CUDA graph (%s)', self.spec.name, error)
-            self._drop_capture()
-            return
-        try:
+            self._cuda.begin_capture(self._stream)
+            try:
+                self._enqueue()
+            except BackendError:
+                self._drop_capture()
+                raise
             self._graph = self._cuda.end_capture(self._stream)
         except GpuLostError:
             raise
@@ -216,7 +228,8 @@ class TensorRtEngine:
             pass    # the recording was void: ending it says so once more
 
     def _enqueue(self) -> None:
-        self._cuda.upload(self._buffers[INPUT], self._stream)
+        for name in self._inputs:
+            self._cuda.upload(self._buffers[name], self._stream)
         if not self._context.execute_async_v3(self._stream):
             # A broken GPU is told apart from a refusal by the driver.
             self._cuda.check_lost()
@@ -235,7 +248,7 @@ class TensorRtEngine:
 
     def _release(self) -> None:
         """Give back graph and buffers."""
-        self._shape = ()
+        self._shapes = {}
         if self._graph is not None:
             graph, self._graph = self._graph, None
             self._cuda.destroy_graph(graph)
