@@ -13,12 +13,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from depth_perception import inference
-from depth_perception.estimator import DepthEstimator, Engine
+from depth_perception.estimator import DepthEstimator
 from depth_perception.geometry import Intrinsics
-from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.nodes._camera import Camera, View
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
+from depth_perception.nodes._engine import EngineHost, EngineParameters
 from depth_perception.nodes._frame_loop import EngineError
 from depth_perception.nodes._inputs import Input, image_type, input_qos, received_color
 from depth_perception.nodes._lifecycle import run
@@ -38,7 +38,6 @@ from depth_perception.nodes._parameter_groups import (
     RangeParameters,
     StereoParameters,
 )
-from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._pipeline import Pipeline
 from depth_perception.nodes._stereo_outputs import StereoOutput
 
@@ -48,16 +47,8 @@ ANY_HFOV_DEG = 60.0
 
 @dataclass(frozen=True)
 class DepthConfig(InputParameters, RangeParameters, DepthImageParameters, CloudParameters,
-                  StereoParameters):
+                  StereoParameters, EngineParameters):
     """Parameters of the depth node."""
-
-    model: str = parameter(
-        DEFAULT_MODEL, 'name or path of an exported model', at_configure=True)
-    backend: str = parameter(
-        'auto', 'what runs the model; auto: CUDA where it works, else the CPU',
-        choices=inference.BACKENDS, at_configure=True)
-    threads: int = parameter(
-        0, 'CPU threads of the model; 0: one for each core', limits=(0, 256), at_configure=True)
 
     def __post_init__(self) -> None:
         """Check values against each other."""
@@ -79,16 +70,20 @@ class DepthMaker:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._engine: Engine | None = None
+        self._host = EngineHost(node)
+        self._estimator: DepthEstimator | None = None
         self._input: Input | None = None
         self._silent = Outputs(node, [])
         self._rectified: np.ndarray | None = None   # written anew for each frame
 
     def configure(self, config: DepthConfig) -> Outputs:
         """Load the model and create the publishers."""
-        engine = inference.load(config.model, backend=config.backend, threads=config.threads)
-        self._estimator = DepthEstimator(engine)
-        self._engine = engine
+        engine = self._host.open(config)
+        try:
+            self._estimator = DepthEstimator(engine)
+        except ValueError:
+            self._host.close()
+            raise
         self._depth_output = DepthOutput(self._node)
         metric = [self._depth_output, CloudOutput(self._node), StereoOutput(self._node)]
         relative = [] if self._estimator.is_metric else [RelativeOutput(self._node)]
@@ -115,10 +110,10 @@ class DepthMaker:
 
     def clean_up(self) -> None:
         """Give the model's memory back."""
-        if self._engine is not None:
-            self._silent.close()
-            self._engine.close()
-            self._engine = None
+        self._silent.close()
+        self._silent = Outputs(self._node, [])
+        self._host.close()
+        self._estimator = None
 
     def make(self, item: Image | CompressedImage, config: DepthConfig,
              health: Health) -> DepthFrame:
@@ -151,15 +146,14 @@ class DepthMaker:
         silent = self._silent.subscribed()
         if silent:
             yield Finding(Level.WARN, (
-                f'model {self._engine.spec.name} gives relative depth without metres: '
+                f'model {self._estimator.spec.name} gives relative depth without metres: '
                 f'{", ".join(silent)} stays silent; use ~/relative_depth/image or a metric model'))
         yield from filter(None, [self._input.complaint(), self._camera.finding()])
+        yield from self._host.findings()
 
     def values(self) -> dict[str, object]:
-        """Give the model and what runs it."""
-        if self._engine is None:
-            return {}
-        return {'model': self._engine.spec.name, 'backend': self._engine.backend}
+        """Give the model, what runs it, and the verdict on its engine."""
+        return self._host.values()
 
     def _view(self, header: Header, color: ColorImage, config: DepthConfig) -> View:
         height, width = color.array.shape[:2]
