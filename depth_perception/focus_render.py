@@ -13,17 +13,11 @@ import cv2
 import numpy as np
 
 from depth_perception.optics import Lens, OpticsError, check_focus
-from depth_perception.psf import (
-    HOLE_DEPTH_M,
-    check_shape,
-    fft_size,
-    level_radii,
-    level_slopes,
-    reach_px,
-    transfer,
-)
+from depth_perception.psf import Level, check_shape, disc_kernel, gaussian_kernel, levels
 
-LEAST_LIGHT = np.float32(1e-6)
+HOLE_DEPTH_M = 1000.0       # what the paper gives holes before blurring
+LEAST_LIGHT = 1e-6
+BEHIND_SHARPNESS = 8.0      # how much the farthest surface outweighs the nearest: exp(8)
 
 
 def fill_holes(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +38,8 @@ def fill_holes(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def render_slice(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Lens,
-                 psf: str = 'gaussian') -> np.ndarray:
+                 psf: str = 'gaussian', occlusion: bool = False,
+                 gamma: float = 1.0) -> np.ndarray:
     """What the lens sees when it is focused at one distance.
 
     Parameters
@@ -57,6 +52,10 @@ def render_slice(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Len
     lens : Lens
         With f-number infinity the result is the image.
     psf : 'gaussian' or 'disc'
+    occlusion : bool
+        Near things hide what is behind them; about twice the time.
+    gamma : float
+        What the values are a power of light to; 2.2 blurs light itself, 1 the values.
 
     Returns
     -------
@@ -65,24 +64,29 @@ def render_slice(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Len
     Raises
     ------
     OpticsError
-        Image and depth do not match, the lens cannot focus there, or `psf` is unknown.
+        Image and depth do not match, the lens cannot focus there, `gamma` is not above 0, or
+        `psf` is unknown.
     """
     check_shape(psf)
     check_focus(focus_m, lens.focal_length_m)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise OpticsError(f'image is {image.dtype} {image.shape}; it must be uint8 (H, W, 3)')
-    if depth.shape != image.shape[:2]:
-        raise OpticsError(f'depth is {depth.shape}, the image {image.shape[:2]}; '
-                          'resize one to the other')
+    _check_picture(image, depth, gamma)
     radius = signed_radius_px(fill_holes(depth)[0], focus_m, lens)
-    light = _spread(image.transpose(2, 0, 1).astype(np.float32), radius, psf)
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
+    if not radius.any():
+        return image.copy()
+    light = np.empty((*depth.shape, 4), np.float32)
+    light[..., :3], light[..., 3] = _to_light(image, gamma), 1.0
+    if occlusion:
+        light = _hide(light, radius, psf)
+    else:
+        light = (_spread_gaussian if psf == 'gaussian' else _spread_disc)(light, np.abs(radius))
+    return _to_values(light[..., :3] / np.maximum(light[..., 3:], LEAST_LIGHT), gamma)
 
 
 def render_stack(image: np.ndarray, depth: np.ndarray, focus_distances: Sequence[float],
-                 lens: Lens, psf: str = 'gaussian') -> np.ndarray:
+                 lens: Lens, psf: str = 'gaussian', occlusion: bool = False,
+                 gamma: float = 1.0) -> np.ndarray:
     """One `render_slice` for each focus distance: (N, H, W, 3) uint8 in their order."""
-    return np.stack([render_slice(image, depth, float(focus_m), lens, psf)
+    return np.stack([render_slice(image, depth, float(focus_m), lens, psf, occlusion, gamma)
                      for focus_m in focus_distances])
 
 
@@ -90,32 +94,98 @@ def signed_radius_px(depth: np.ndarray, focus_m: float, lens: Lens) -> np.ndarra
     """Blur radius of each pixel, positive behind the focus; of the depth's shape, float32."""
     nearness = 1.0 / focus_m
     scale = 0.5 * lens.blur_scale_px_m / (1.0 - lens.focal_length_m * nearness)
-    radius = cv2.divide(-scale, depth.astype(np.float32, copy=False))
-    radius += np.float32(scale * nearness)
+    radius = np.float32(scale * nearness) - np.float32(scale) / depth.astype(np.float32)
     limit = 0.5 * min(depth.shape)
     return np.clip(radius, -limit, limit, out=radius)
 
 
-def _spread(light: np.ndarray, radius: np.ndarray, psf: str) -> np.ndarray:
-    """(3, H, W) float32 light of each pixel over its surroundings."""
+def _check_picture(image: np.ndarray, depth: np.ndarray, gamma: float) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise OpticsError(f'image is {image.dtype} {image.shape}; it must be uint8 (H, W, 3)')
+    if depth.shape != image.shape[:2]:
+        raise OpticsError(f'depth is {depth.shape}, the image {image.shape[:2]}; '
+                          'resize one to the other')
+    if not gamma > 0.0:
+        raise OpticsError(f'gamma is {gamma:g}; it must be above 0: 1 blurs values, 2.2 light')
+
+
+def _to_light(image: np.ndarray, gamma: float) -> np.ndarray:
+    if gamma == 1.0:
+        return image
+    return cv2.LUT(image, (np.linspace(0.0, 1.0, 256) ** gamma).astype(np.float32))
+
+
+def _to_values(light: np.ndarray, gamma: float) -> np.ndarray:
+    if gamma == 1.0:
+        return cv2.convertScaleAbs(light)       # rounds, and stops at 255
+    return cv2.convertScaleAbs(cv2.pow(light, 1.0 / gamma), alpha=255.0)
+
+
+def _levels(radius: np.ndarray, psf: str) -> list[Level]:
+    low, high, _, _ = cv2.minMaxLoc(radius)
+    return levels(psf, low, high)
+
+
+def _share(level: Level, squared: np.ndarray) -> np.ndarray:
+    share = np.minimum(squared * np.float32(level.a) + np.float32(level.b),
+                       squared * np.float32(level.c) + np.float32(level.d))
+    return np.maximum(share, 0.0, out=share)
+
+
+def _spread_gaussian(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """From the largest level down: what is blurred already is blurred on with the next one.
+
+    Variances of Gaussians add up, so the kernels stay small.
+    """
     squared = radius * radius
-    radii = level_radii(psf, float(np.sqrt(squared.max())))
-    if len(radii) == 1:
+    total, before = None, 0.0
+    for level in reversed(_levels(radius, 'gaussian')):
+        variance = 0.25 * level.radius ** 2
+        if total is not None:
+            total = _blur_gaussian(total, before - variance)
+        part = light * _share(level, squared)[..., None]
+        total = part if total is None else cv2.add(total, part, dst=total)
+        before = variance
+    return total if before == 0.0 else _blur_gaussian(total, before)
+
+
+def _spread_disc(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    squared = radius * radius
+    return sum(_blur_disc(light * _share(level, squared)[..., None], level.radius)
+               for level in _levels(radius, 'disc'))
+
+
+def _blur_gaussian(light: np.ndarray, variance: float) -> np.ndarray:
+    kernel = gaussian_kernel(variance)
+    return cv2.sepFilter2D(light, -1, kernel, kernel)
+
+
+def _blur_disc(light: np.ndarray, radius: float) -> np.ndarray:
+    return cv2.filter2D(light, -1, disc_kernel(radius))
+
+
+def _hide(light: np.ndarray, radius: np.ndarray, psf: str) -> np.ndarray:
+    """From near to far, each level adds light as long as a pixel has room for it.
+
+    Where a blurred edge lets see what the pinhole did not, room is left over.
+    """
+    squared = radius * np.abs(radius)
+    total, room = np.zeros_like(light), np.ones_like(radius)
+    for level in _levels(radius, psf):
+        part = _blur(light * _share(level, squared)[..., None], level.radius, psf)
+        cover = np.minimum(part[..., 3], room)
+        total += part * (cover / np.maximum(part[..., 3], LEAST_LIGHT))[..., None]
+        room -= cover
+    near, far, _, _ = cv2.minMaxLoc(radius)
+    if near < 0:
+        weight = np.exp((radius - far) * (BEHIND_SHARPNESS / max(far - near, 1e-3)))
+        behind = _blur(light * weight[..., None], -near, 'gaussian')
+        total += behind * (room / behind[..., 3])[..., None]
+    return total
+
+
+def _blur(light: np.ndarray, radius: float, psf: str) -> np.ndarray:
+    if radius == 0.0:
         return light
-    height, width = radius.shape
-    border = reach_px(psf, radii[-1])
-    size = [fft_size(length + 2 * border) for length in (height, width)]
-    total = np.zeros((4, size[0], size[1] // 2 + 1), np.complex64)
-    planes = np.concatenate((light, np.ones_like(light[:1])))
-    for r, (a, b, c, d) in zip(radii, level_slopes(radii)):
-        share = np.maximum(0, np.minimum(squared * np.float32(a) + np.float32(b),
-                                         squared * np.float32(c) + np.float32(d)))
-        if not share.any():
-            continue
-        factor = transfer(psf, float(r), *size)
-        for plane, spectrum in zip(planes, total):
-            padded = cv2.copyMakeBorder(plane * share, border, size[0] - height - border, border,
-                                        size[1] - width - border, cv2.BORDER_REFLECT_101)
-            spectrum += np.fft.rfft2(padded) * factor
-    spread = np.fft.irfft2(total, s=size)[:, border:border + height, border:border + width]
-    return spread[:3] / np.maximum(spread[3], LEAST_LIGHT)
+    return (_blur_gaussian(light, 0.25 * radius ** 2) if psf == 'gaussian'
+            else _blur_disc(light, radius))

@@ -1,25 +1,23 @@
-"""Point-spread functions of a defocused lens, as the two focus renderers share them.
+"""Point-spread functions of a defocused lens, as both focus renderers use them.
 
-A pixel's own radius lies between two levels of a fixed list of radii, and its light is split
-between them so that the variance of the spread is exact. One convolution per level then does
-what one per pixel would. In the frequency domain each level is a product with a real function,
-because the kernels are symmetric; the levels' products add up before the one way back.
-
-Both shapes have a variance of (r / 2)^2 per axis: that of a uniform disc of radius r.
+A pixel's own radius lies between two levels of a fixed list, and its light is shared between
+them so that the variance of its spread is exact. One convolution per level then does what one
+per pixel would. Both shapes have the variance of a uniform disc per axis, (radius / 2)^2.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
+import math
 
 import numpy as np
 
 from depth_perception.optics import OpticsError
 
-HOLE_DEPTH_M = 1000.0   # what the paper blurs holes with
 SHAPES = ('gaussian', 'disc')
-SUBSAMPLES = 8          # per pixel and axis, where a disc's rim cuts pixels
-GAUSSIAN_REACH = 1.6    # radii: 3.2 standard deviations
+SUBSAMPLES = 16         # per pixel and axis, where a disc's rim cuts pixels
+REACH = 1.6             # radii: 3.2 standard deviations of a Gaussian
+LARGEST_PX = 256.0
 
 
 def check_shape(psf: str) -> None:
@@ -28,84 +26,88 @@ def check_shape(psf: str) -> None:
         raise OpticsError(f"point-spread function is {psf!r}; choose one of {', '.join(SHAPES)}")
 
 
-def level_radii(psf: str, largest_px: float) -> np.ndarray:
-    """Radii of the levels, from 0 to the first one that is not below `largest_px`.
+@cache
+def all_radii(psf: str) -> np.ndarray:
+    """Radii of all levels, from 0: (K,) float64, pixels.
 
-    Gaussians of neighbouring levels mix well: their variance doubles. Discs have an edge.
+    Gaussians of doubled variance mix well, but where the image's finest detail is just going.
+    Discs have rims, which show in a mixture.
     """
-    radii = [0.0]
-    step = 0.5
-    while radii[-1] < largest_px:
-        radii.append(step if radii[-1] == 0.0 else _next_radius(psf, radii[-1]))
+    radii = [0.0, 0.5]
+    while radii[-1] < LARGEST_PX:
+        radii.append((_next_gaussian if psf == 'gaussian' else _next_disc)(radii[-1]))
     return np.array(radii)
 
 
-def _next_radius(psf: str, radius: float) -> float:
-    return radius * 2 ** 0.5 if psf == 'gaussian' else radius + max(0.5, 0.1 * radius)
+def _next_gaussian(radius: float) -> float:
+    return radius * 2.0 ** (0.25 if 0.9 < radius < 2.7 else 0.5)
 
 
-def level_slopes(radii: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """Each level's share of a pixel with squared radius q: ``max(0, min(a q + b, c q + d))``.
+def _next_disc(radius: float) -> float:
+    return radius + (0.125 if radius < 1.0 else 0.25 if radius < 2.0 else max(0.5, 0.1 * radius))
 
-    The shares of a pixel add up to 1, and the levels' squared radii times them to q.
+
+class Level:
+    """One level: its radius, and how much of each pixel's light it spreads.
+
+    With q = r |r| of the pixel's radius r the share is ``max(0, min(a q + b, c q + d))``. Shares
+    of all levels add up to 1, and the levels' squared radii times the shares to q.
     """
-    squared = np.concatenate(([-1.0], radii ** 2, [radii[-1] ** 2 + 1.0]))
-    slopes = []
-    for before, here, after in zip(squared, squared[1:], squared[2:]):
-        rise, fall = 1.0 / (here - before), 1.0 / (after - here)
-        slopes.append((rise, -before * rise, -fall, after * fall))
-    # nothing is below 0 or above the last level, but for rounding
-    slopes[0] = (0.0, 1.0, *slopes[0][2:])
-    slopes[-1] = (*slopes[-1][:2], 0.0, 1.0)
-    return slopes
+
+    def __init__(self, before: float, radius: float, after: float) -> None:
+        self.radius = abs(radius)
+        here, before, after = (r * abs(r) for r in (radius, before, after))
+        self.a, self.b = _line(before, here)
+        self.c, self.d = _line(after, here)
 
 
-def reach_px(psf: str, radius_px: float) -> int:
-    """How far a pixel's light goes, whole pixels."""
-    return int(np.ceil(radius_px * GAUSSIAN_REACH if psf == 'gaussian' else radius_px + 0.5))
+def _line(zero: float, one: float) -> tuple[float, float]:
+    """Slope and offset of the line that is 0 at `zero` and 1 at `one`; 1 if they are the same."""
+    if zero == one:
+        return 0.0, 1.0
+    return 1.0 / (one - zero), -zero / (one - zero)
 
 
-def fft_size(size: int) -> int:
-    """The smallest length from `size` on with no prime factor above 5: what FFTs are fast at."""
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1
+def levels(psf: str, smallest_px: float, largest_px: float) -> list[Level]:
+    """Those levels that pixels between two radii have shares in, by increasing radius.
+
+    Radii may have a sign: negative ones are levels of their own.
+    """
+    radii = all_radii(psf)
+    if smallest_px < 0.0:
+        radii = np.concatenate((-radii[:0:-1], radii))
+    first = max(int(np.searchsorted(radii, smallest_px, side='right')) - 1, 0)
+    last = min(int(np.searchsorted(radii, largest_px)), len(radii) - 1)
+    chosen = radii[first:last + 1]
+    ends = np.concatenate((chosen[:1], chosen, chosen[-1:]))
+    return [Level(*map(float, three)) for three in zip(ends, ends[1:], ends[2:])]
+
+
+def reach_px(radius_px: float) -> int:
+    """How far a pixel's light goes at most, whole pixels."""
+    return math.ceil(REACH * radius_px + 0.5)
 
 
 @lru_cache(maxsize=256)
-def transfer(psf: str, radius_px: float, height: int, width: int) -> np.ndarray:
-    """The factor of each frequency of a (height, width) picture, as np.fft.rfft2 orders them.
+def gaussian_kernel(variance: float) -> np.ndarray:
+    """The discrete Gaussian (Lindeberg's): (n,) float32 that add up to 1, n odd.
 
-    The Gaussian is the discrete one (Lindeberg's), whose variance is exact at any size.
-
-    Returns
-    -------
-    (height, width // 2 + 1) float32, not to be written
+    Its variance is exact at any size, and one after the other add up exactly; samples of the
+    continuous one do neither below a pixel.
     """
-    if psf == 'gaussian':
-        variance = 0.25 * radius_px ** 2
-        rows, columns = (np.exp(variance * (np.cos(2.0 * np.pi * frequencies) - 1.0))
-                         for frequencies in (np.fft.fftfreq(height), np.fft.rfftfreq(width)))
-        return (rows[:, None] * columns).astype(np.float32)
-    kernel = disc_kernel(radius_px)
-    padded = np.zeros((height, width))
-    half = len(kernel) // 2
-    at = np.arange(-half, half + 1)
-    np.add.at(padded, np.ix_(at % height, at % width), kernel)
-    return np.fft.rfft2(padded).real.astype(np.float32)
+    half = math.ceil(2.0 * REACH * math.sqrt(variance) + 0.5)
+    length = 2 * half + 16      # beyond it the tail is nothing, and does not come round
+    frequencies = np.exp(variance * (np.cos(2.0 * np.pi * np.fft.rfftfreq(length)) - 1.0))
+    kernel = np.roll(np.fft.irfft(frequencies, n=length), half)[:2 * half + 1]
+    return (kernel / kernel.sum()).astype(np.float32)
 
 
 @lru_cache(maxsize=256)
 def disc_kernel(radius_px: float) -> np.ndarray:
-    """The share of each pixel that a disc covers, adding up to 1: (n, n) float64, n odd."""
-    half = reach_px('disc', radius_px)
+    """The share of each pixel that a disc covers: (n, n) float32 that add up to 1, n odd."""
+    half = math.ceil(max(radius_px - 0.5, 0.0))
     cells = (2 * half + 1) * SUBSAMPLES
     at = (np.arange(cells) + 0.5) / SUBSAMPLES - half - 0.5
     inside = (at[:, None] ** 2 + at ** 2 <= max(radius_px, 0.25) ** 2).astype(np.float64)
     kernel = inside.reshape(2 * half + 1, SUBSAMPLES, 2 * half + 1, SUBSAMPLES).sum(axis=(1, 3))
-    return kernel / kernel.sum()
+    return (kernel / kernel.sum()).astype(np.float32)
