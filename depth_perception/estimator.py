@@ -23,6 +23,9 @@ class Engine(Protocol):
     spec : ModelSpec
     backend : str
         For people: ``onnxruntime CPUExecutionProvider``.
+
+    An engine may take camera images as they are: it then has an ``image_size`` (height, width)
+    and an ``image_order`` (``rgb`` or ``bgr``), and its `infer` takes (H, W, 3) uint8.
     """
 
     spec: ModelSpec
@@ -126,7 +129,7 @@ class DepthEstimator:
         """
         start = time.perf_counter()
         self._plan(image, intrinsics)
-        tensor = self._preprocessor(image, channel_order)
+        tensor = self._network_input(image, channel_order)
         prepared = time.perf_counter()
         raw, raw_confidence = self._engine.infer(tensor)
         inferred = time.perf_counter()
@@ -140,6 +143,18 @@ class DepthEstimator:
             clock.record('inference', inferred - prepared)
             clock.record('postprocess', time.perf_counter() - inferred)
         return Estimate(depth, confidence, nonfinite)
+
+    def _network_input(self, image: np.ndarray, channel_order: str) -> np.ndarray:
+        wanted = getattr(self._engine, 'image_size', None)
+        if wanted is None:
+            return self._preprocessor(image, channel_order)
+        # The engine resizes and normalises by itself.
+        order = self._engine.image_order
+        if image.shape[:2] != wanted or channel_order != order:
+            raise ImageError(
+                f'image is {image.shape[1]}x{image.shape[0]} {channel_order}, the engine was '
+                f'built for {wanted[1]}x{wanted[0]} {order}; build it for this camera')
+        return image
 
     def _plan(self, image: np.ndarray, intrinsics: Intrinsics) -> None:
         """Make the buffers for a new image size, and the focal length for a new camera."""

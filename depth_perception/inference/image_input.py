@@ -16,6 +16,8 @@ from depth_perception.model_contract import CHANNEL_ORDERS, ModelError, ModelSpe
 from depth_perception.preprocessing import place, resize_steps
 
 INPUT = 'image'
+#: Name of the folded input -> order of its channels: an engine file says itself what it takes.
+FOLDED = {'image_rgb': 'rgb', 'image_bgr': 'bgr'}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ImageInput:
 
 def fold_image_input(model: onnx.ModelProto, spec: ModelSpec,
                      image: ImageInput) -> onnx.ModelProto:
-    """Return a network with the input ``image`` uint8 (N, height, width, 3).
+    """Return a network with the input uint8 (N, height, width, 3), named as in FOLDED.
 
     Raises
     ------
@@ -50,18 +52,14 @@ def fold_image_input(model: onnx.ModelProto, spec: ModelSpec,
     folded.CopyFrom(model)
     graph = folded.graph
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
-    inner = 'network_input'
-    for node in graph.node:
-        for i, name in enumerate(node.input):
-            if name == INPUT:
-                node.input[i] = inner
-    nodes, weights = _layers(spec, placement, image.channel_order, batch, inner)
+    outer = f'image_{image.channel_order}'
+    nodes, weights = _layers(spec, placement, outer, batch)
     network = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *network])
     graph.initializer.extend(weights)
     graph.input[0].CopyFrom(helper.make_tensor_value_info(
-        INPUT, TensorProto.UINT8, (batch, image.height, image.width, 3)))
+        outer, TensorProto.UINT8, (batch, image.height, image.width, 3)))
     size = (placement.input_height, placement.input_width)
     for output in graph.output:
         _set_shape(output, (batch, 1, *size))
@@ -95,8 +93,8 @@ def set_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     return many
 
 
-def _layers(spec, placement, channel_order, batch, last):
-    """Nodes and weights: uint8 NHWC -> the network's own input, called `last`."""
+def _layers(spec, placement, outer, batch):
+    """Nodes and weights: uint8 NHWC, called `outer` -> the network's own input."""
     weights, nodes = [], []
 
     def weight(name, values, kind):
@@ -107,9 +105,9 @@ def _layers(spec, placement, channel_order, batch, last):
         nodes.append(helper.make_node(op, inputs, [output], f'input_{output}', **attributes))
         return output
 
-    value = layer('Cast', [INPUT], 'image_float', to=TensorProto.FLOAT)
+    value = layer('Cast', [outer], 'image_float', to=TensorProto.FLOAT)
     value = layer('Transpose', [value], 'image_nchw', perm=[0, 3, 1, 2])
-    if channel_order != spec.channel_order:
+    if FOLDED[outer] != spec.channel_order:
         # a 1 x 1 convolution that swaps: TensorRT fuses it
         swap = np.eye(3, dtype=np.float32)[::-1].reshape(3, 3, 1, 1)
         value = layer('Conv', [value, weight('image_swap', swap, np.float32)], 'image_ordered')
@@ -129,7 +127,7 @@ def _layers(spec, placement, channel_order, batch, last):
     rows, columns = placement.region
     pads = [0, 0, rows.start, columns.start, 0, 0,
             placement.input_height - rows.stop, placement.input_width - columns.stop]
-    layer('Pad', [value, weight('image_pads', pads, np.int64)], last, mode='edge')
+    layer('Pad', [value, weight('image_pads', pads, np.int64)], INPUT, mode='edge')
     return nodes, weights
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from depth_perception.inference import BackendError
 from depth_perception.inference.cuda_device import Buffer, CudaDevice, GpuLostError
-from depth_perception.inference.image_input import INPUT
+from depth_perception.inference.image_input import FOLDED, INPUT
 from depth_perception.inference.tensorrt_api import TensorRt
 from depth_perception.model_spec import ModelSpec
 from depth_perception.preprocessing import ImageError
@@ -41,6 +41,8 @@ class TensorRtEngine:
     image_size : (height, width) or None
         Where not None, the engine takes camera images of this size, uint8 (H, W, 3), and does
         resizing and normalisation itself.
+    image_order : str
+        ``rgb`` or ``bgr``, of those images.
     batch : int
         Most images in one call.
 
@@ -95,7 +97,7 @@ class TensorRtEngine:
         BackendError
             If the run fails otherwise.
         """
-        return self._infer([{INPUT: image, **extra_inputs}])[0]
+        return self._infer([{self._image: image, **extra_inputs}])[0]
 
     def infer_batch(self, images: Sequence[np.ndarray]) -> list[Answer]:
         """Run the network on up to `batch` images, such as those of several cameras, at once.
@@ -105,14 +107,14 @@ class TensorRtEngine:
         if not 1 <= len(images) <= self.batch:
             raise ImageError(f'{len(images)} images for an engine that takes 1 to {self.batch}; '
                              'build it with a larger batch')
-        return self._infer([{INPUT: image} for image in images])
+        return self._infer([{self._image: image} for image in images])
 
     def _infer(self, feeds: list[dict[str, np.ndarray]]) -> list[Answer]:
         """Run each feed in a slot of its own of the batch."""
         self._check(feeds)
         self._cuda.bind_thread()
         # a camera image has no axis for the batch, all others have
-        inner = {name: array.shape if name == INPUT and self.image_size else array.shape[1:]
+        inner = {name: array.shape if name in FOLDED else array.shape[1:]
                  for name, array in feeds[0].items()}
         self._plan({name: (self.batch, *shape) for name, shape in inner.items()})
         for i, feed in enumerate(feeds):
@@ -139,7 +141,10 @@ class TensorRtEngine:
         """Read inputs and outputs of the engine and compare them with the contract."""
         trt, engine = self._api.module, self._engine
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        self._inputs = [INPUT, *self.spec.extra_inputs]
+        # An engine that takes camera images says so by the name of its input.
+        self._image = next((name for name in names if name in FOLDED), INPUT)
+        self.image_order = FOLDED.get(self._image, '')
+        self._inputs = [self._image, *self.spec.extra_inputs]
         self._outputs = ['depth', *(['confidence'] if self.spec.confidence else [])]
         wanted = [*self._inputs, *self._outputs]
         if sorted(names) != sorted(wanted):
@@ -149,11 +154,11 @@ class TensorRtEngine:
         types = {trt.DataType.FLOAT: np.float32, trt.DataType.UINT8: np.uint8}
         self._dtypes = {name: np.dtype(types[engine.get_tensor_dtype(name)]) for name in names}
         self._rules = {name: tuple(engine.get_tensor_shape(name)) for name in self._inputs}
-        shape = self._rules[INPUT]
-        self.image_size = (shape[1], shape[2]) if self._dtypes[INPUT] == np.uint8 else None
+        shape = self._rules[self._image]
+        self.image_size = (shape[1], shape[2]) if self.image_order else None
         self.batch = shape[0]
         if self.image_size:
-            self._rules[INPUT] = shape[1:]
+            self._rules[self._image] = shape[1:]
         for name in self._inputs if not self.image_size else self._inputs[1:]:
             self._rules[name] = (1, *self._rules[name][1:])
 

@@ -205,14 +205,15 @@ class StandInEngine:
 
     def __init__(self, api):
         self.api = api
-        self.names = ['image', *api.outputs]
+        self.image = 'image_bgr' if api.dtype == UINT8 else 'image'
+        self.names = [self.image, *api.outputs]
         self.num_io_tensors = len(self.names)
 
     def get_tensor_name(self, i):
         return self.names[i]
 
     def get_tensor_dtype(self, name):
-        return self.api.dtype if name == 'image' else FLOAT
+        return self.api.dtype if name == self.image else FLOAT
 
     def get_tensor_shape(self, name):
         return self.api.image
@@ -234,14 +235,12 @@ class StandInContext:
 
     def set_input_shape(self, name, shape):
         low, _, high = self.api.limits or (self.api.image,) * 3
-        if name != 'image':
-            return True
-        self.shape = tuple(shape)
+        self.image, self.shape = name, tuple(shape)
         return len(shape) == len(low) and all(
             a <= s <= b for a, s, b in zip(low, shape, high))
 
     def get_tensor_shape(self, name):
-        if name == 'image':
+        if name == self.image:
             return self.shape
         size = self.shape[1:3] if self.api.dtype == UINT8 else self.shape[2:]
         return (self.shape[0], 1, *size)
@@ -256,7 +255,7 @@ class StandInContext:
 
         def work():
             dtype = np.uint8 if api.dtype == UINT8 else np.float32
-            answers = api.network(api.driver.array(addresses['image'], shape, dtype))
+            answers = api.network(api.driver.array(addresses[self.image], shape, dtype))
             for name, answer in zip(api.outputs, answers):
                 api.driver.array(addresses[name], answer.shape, np.float32)[:] = answer
         api.driver.put(stream, work)

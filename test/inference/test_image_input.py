@@ -49,7 +49,7 @@ def test_the_network_gets_what_the_host_would_prepare(shipped, size, multiple, o
     picture = cv2.resize(SCENE, size[::-1])
     folded = [session(fold_image_input(channel(i), spec, ImageInput(*size, order)))
               for i in range(3)]
-    got = np.concatenate([f.run(None, {'image': picture[None]})[0] for f in folded], axis=1)
+    got = np.concatenate([f.run(None, {f'image_{order}': picture[None]})[0] for f in folded], axis=1)
     wanted = Preprocessor(spec, place(*size, spec))(picture, order)
     assert got.shape == wanted.shape
     # the host rounds to whole grey values after each of at most three steps
@@ -63,7 +63,7 @@ def test_depth_is_that_of_the_plain_network(shipped):
     tensor = Preprocessor(spec, place(480, 640, spec))(picture)
     wanted, = session(model).run(None, {'image': tensor})
     folded = fold_image_input(model, spec, ImageInput(480, 640))
-    got, = session(folded).run(None, {'image': picture[None]})
+    got, = session(folded).run(None, {'image_rgb': picture[None]})
     assert np.abs(np.exp(got - wanted) - 1).mean() < 0.01
 
 
@@ -72,9 +72,9 @@ def test_each_camera_of_a_batch_gets_its_own_depth(shipped):
     pictures = np.stack([cv2.resize(SCENE, (320, 240)), np.full((240, 320, 3), 90, np.uint8)])
     one = session(fold_image_input(model, spec, ImageInput(240, 320)))
     both = session(fold_image_input(set_batch(model, 2), spec, ImageInput(240, 320)))
-    got, = both.run(None, {'image': pictures})
+    got, = both.run(None, {'image_rgb': pictures})
     for picture, depth in zip(pictures, got):
-        alone, = one.run(None, {'image': picture[None]})
+        alone, = one.run(None, {'image_rgb': picture[None]})
         np.testing.assert_allclose(depth, alone[0], atol=1e-4)
 
 

@@ -5,8 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from depth_perception.inference import BackendError
-from depth_perception.inference import int8
+from depth_perception.inference import BackendError, int8
 from depth_perception.inference.int8 import (
     Calibration,
     calibration_tensors,

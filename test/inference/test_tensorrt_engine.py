@@ -145,7 +145,7 @@ def test_several_cameras_go_as_one_batch():
 
 def test_an_engine_with_the_camera_image_as_input_takes_it_as_it_is():
     engine, _, _ = make(network=doubled_image, image=(2, 8, 12, 3), dtype=stand_in.UINT8)
-    assert engine.image_size == (8, 12) and engine.batch == 2
+    assert (engine.image_size, engine.image_order, engine.batch) == ((8, 12), 'bgr', 2)
     pictures = [RNG.integers(0, 256, (8, 12, 3), np.uint8) for _ in range(2)]
     for picture, (depth, _) in zip(pictures, engine.infer_batch(pictures)):
         np.testing.assert_allclose(depth, 2 * picture.mean(2), rtol=1e-6)

@@ -207,3 +207,30 @@ def test_a_bad_image_is_refused_and_the_next_one_works(image, error, message):
 def test_a_model_for_more_than_one_image_is_refused(change):
     with pytest.raises(ModelError, match='a single camera gives 1 frame and nothing else'):
         DepthEstimator(ConstantEngine(replace(SPEC, **change), 1.0))
+
+
+class TakesImages:
+    """An engine that resizes by itself: depth is the image's first channel, at half size."""
+
+    backend, image_size, image_order = 'by hand', (8, 12), 'bgr'
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def infer(self, image):
+        return image[::2, ::2, 0].astype(np.float32), None
+
+
+def test_an_engine_that_takes_camera_images_gets_them_untouched():
+    spec = ModelSpec(name='test', architecture='by hand', input_height=4, input_width=6,
+                     output_kind='metric', canonical_focal_px=None, depth_range=(0.1, 300.0),
+                     training_data='none', licence='none')
+    estimator = DepthEstimator(TakesImages(spec))
+    image = np.full((8, 12, 3), 7, np.uint8)
+    intrinsics = Intrinsics.from_hfov(12, 8, 60.0)
+    depth = estimator(image, intrinsics, channel_order='bgr').depth
+    np.testing.assert_array_equal(depth, np.full((8, 12), 7, np.float32))
+    with pytest.raises(ImageError, match='12x8 rgb, the engine was built for 12x8 bgr'):
+        estimator(image, intrinsics)
+    with pytest.raises(ImageError, match='10x8 bgr, the engine was built for 12x8 bgr'):
+        estimator(image[:, :10], Intrinsics.from_hfov(10, 8, 60.0), channel_order='bgr')
