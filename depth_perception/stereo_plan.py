@@ -44,6 +44,9 @@ class StereoSettings:
     edge_dilation_px, soft_edges : see stereo.StereoRenderer
     smoothing : weight of the past in the scale of depth and in what is chosen automatically,
         0 to below 1
+    near_m, far_m : depth that is white and black in 2D+Z, metres
+    view_count : views of quilt, tile and lenticular, spread over the baseline
+    lens_pitch_px, lens_slope, lens_centre : see stereo_multiview.lenticular
 
     Raises
     ------
@@ -85,6 +88,12 @@ class StereoSettings:
             if not good:
                 raise StereoError(f'{name} is {getattr(self, name)}; it must be {low} to {high}')
 
+    @property
+    def looks_at_frames(self) -> bool:
+        """Whether anything depends on what the frames show."""
+        return (self.smoothing > 0.0 or self.max_disparity_percent > 0.0
+                or self.auto_convergence != 'off' or self.fill == 'temporal')
+
 
 class Plan(NamedTuple):
     """What a frame is drawn with.
@@ -123,6 +132,9 @@ class Planner:
         focal_px : pixels
         settings : StereoSettings
         """
+        if not settings.looks_at_frames:
+            self.forget()
+            return Plan(settings.baseline_m, settings.convergence_m, math.inf, False)
         grey, log_depth = sampled(image, depth)
         cut = self._last is not None and is_cut(self._last[0], grey)
         if cut:

@@ -34,8 +34,6 @@ class StereoViews:
         May be replaced before each `update`.
     plan : Plan
         Baseline and convergence of the newest frame.
-    disparity : (H, W) float32
-        Of the newest frame, pixels between both eyes; NaN where depth is unknown.
     """
 
     def __init__(self, settings: StereoSettings | None = None) -> None:
@@ -45,7 +43,9 @@ class StereoViews:
         # The first renderer compiles or loads the warp, which takes seconds: now, and not when
         # somebody opens a viewer and the depth of a moving robot would stand still.
         self._renderer = StereoRenderer(2, 1)
-        self.disparity = np.empty((0, 0), np.float32)
+        self._disparity = np.empty((0, 0), np.float32)
+        self._has_disparity = False
+        self._pair: Pair | None = None
 
     def update(self, image: np.ndarray, depth: np.ndarray, camera: Intrinsics) -> None:
         """Take the next frame.
@@ -65,17 +65,25 @@ class StereoViews:
             raise StereoError(
                 f'depth has {depth.shape[1]}x{depth.shape[0]} pixels, the image '
                 f'{image.shape[1]}x{image.shape[0]}; resize one to the other')
-        if self.disparity.shape != depth.shape:
+        if self._disparity.shape != depth.shape:
             self._renderer = StereoRenderer(depth.shape[1], depth.shape[0])
-            self.disparity = np.empty(depth.shape, np.float32)
+            self._disparity = np.empty(depth.shape, np.float32)
         self._image, self._depth, self._camera = image, depth, camera
         self.plan = self._planner.plan(image, depth, camera.fx, self.settings)
-        disparity_from_depth(depth, camera.fx, self.plan.baseline_m, self.plan.convergence_m,
-                             out=self.disparity)
-        if math.isfinite(self.plan.limit_px):
-            np.clip(self.disparity, -self.plan.limit_px, self.plan.limit_px, out=self.disparity)
         self._prepare(self.plan)
-        self._pair: Pair | None = None
+        self._has_disparity, self._pair = False, None
+
+    @property
+    def disparity(self) -> np.ndarray:
+        """Of the newest frame between both eyes, (H, W) float32 pixels; NaN where unknown."""
+        if not self._has_disparity:
+            plan, out = self.plan, self._disparity
+            disparity_from_depth(self._depth, self._camera.fx, plan.baseline_m,
+                                 plan.convergence_m, out=out)
+            if math.isfinite(plan.limit_px):
+                np.clip(out, -plan.limit_px, plan.limit_px, out=out)
+            self._has_disparity = True
+        return self._disparity
 
     def forget(self) -> None:
         """Begin anew: what comes next has nothing to do with what was."""

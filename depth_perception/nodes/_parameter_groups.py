@@ -7,8 +7,10 @@ from math import inf
 
 from depth_perception.colorize import COLORMAPS
 from depth_perception.nodes._parameters import parameter, ros_name
-
-STEREO_FORMATS = ('half_side_by_side', 'top_bottom')
+from depth_perception.stereo import FILLS
+from depth_perception.stereo_formats import FORMATS
+from depth_perception.stereo_multiview import MAX_VIEWS
+from depth_perception.stereo_plan import AUTO_CONVERGENCES, VIEWS, StereoSettings
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,30 @@ class StereoParameters:
     stereo_convergence: float = parameter(
         inf, 'distance without disparity, in the plane of the screen; .inf: parallel cameras',
         name='stereo.convergence', unit='m', limits=(0.01, inf))
+    stereo_auto_convergence: str = parameter(
+        'off', 'what lies in the plane of the screen; off: stereo.convergence; subject: the '
+        'middle of the picture', name='stereo.auto_convergence', choices=AUTO_CONVERGENCES)
+    stereo_max_disparity: float = parameter(
+        0.0, 'comfort limit, in percent of the width, beyond which the baseline is shortened; '
+        '0: none', name='stereo.max_disparity', unit='%', limits=(0.0, 100.0))
+    stereo_views: str = parameter(
+        'right', 'right: the picture is the left view and the right one is drawn; both: both '
+        'are drawn, the picture lies between them', name='stereo.views', choices=VIEWS)
+    stereo_fill: str = parameter(
+        'background', 'what is shown where the picture shows nothing: the surface behind goes '
+        'on; inpaint: its lines go on as well; temporal: what earlier frames saw there',
+        name='stereo.fill', choices=FILLS)
+    stereo_edge_dilation: int = parameter(
+        1, 'by how much near surfaces grow, so that their edges do not stay behind; 0 for exact '
+        'depth', name='stereo.edge_dilation', unit='px', limits=(0, 16))
+    stereo_soft_edges: bool = parameter(
+        True, 'mix the two pixels at an edge a little, as lenses do', name='stereo.soft_edges')
+    stereo_smoothing: float = parameter(
+        0.0, 'weight of the past in the scale of depth, and in what is chosen automatically, '
+        'against flicker; a new scene starts anew; 0: none', name='stereo.smoothing',
+        limits=(0.0, 0.99))
     stereo_format: str = parameter(
-        'half_side_by_side', 'what ~/stereo/image shows', name='stereo.format',
-        choices=STEREO_FORMATS)
+        'half_side_by_side', 'what ~/stereo/image shows', name='stereo.format', choices=FORMATS)
     stereo_near: float = parameter(
         0.3, 'depth that is white in ~/stereo/rgbd', name='stereo.near', unit='m',
         limits=(0.01, 1000.0))
@@ -86,9 +109,37 @@ class StereoParameters:
         10.0, 'depth that is black in ~/stereo/rgbd', name='stereo.far', unit='m',
         limits=(0.01, 1000.0))
 
+    views_count: int = parameter(
+        8, 'views of ~/views/image and of the formats quilt, tile and lenticular, spread over '
+        'the baseline', name='views.count', limits=(2, MAX_VIEWS))
+    views_layout: str = parameter(
+        'quilt', 'quilt: the leftmost view at the bottom left, going up; tile: at the top left, '
+        'going down', name='views.layout', choices=('quilt', 'tile'))
+    lenticular_pitch: float = parameter(
+        5.0, 'width of a lens along a row of the screen', name='lenticular.pitch', unit='px',
+        limits=(0.01, 10000.0))
+    lenticular_slope: float = parameter(
+        0.0, 'pixels by which the lenses lie further left in each row down',
+        name='lenticular.slope', limits=(-100.0, 100.0))
+    lenticular_centre: float = parameter(
+        0.0, 'place of the top left pixel in its lens', name='lenticular.centre',
+        limits=(0.0, 1.0))
+
     def check_stereo(self) -> None:
         """Raise ValueError unless stereo.near < stereo.far."""
         in_order(self, 'stereo_near', 'stereo_far')
+
+    def stereo_settings(self) -> StereoSettings:
+        """Give the values to what draws."""
+        return StereoSettings(
+            baseline_m=self.stereo_baseline, convergence_m=self.stereo_convergence,
+            auto_convergence=self.stereo_auto_convergence,
+            max_disparity_percent=self.stereo_max_disparity, views=self.stereo_views,
+            fill=self.stereo_fill, edge_dilation_px=self.stereo_edge_dilation,
+            soft_edges=self.stereo_soft_edges, smoothing=self.stereo_smoothing,
+            near_m=self.stereo_near, far_m=self.stereo_far, view_count=self.views_count,
+            lens_pitch_px=self.lenticular_pitch, lens_slope=self.lenticular_slope,
+            lens_centre=self.lenticular_centre)
 
 
 @dataclass(frozen=True)
