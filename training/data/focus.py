@@ -58,6 +58,10 @@ class FocusOptions:
         Ranges in dioptres (1/m) that the farthest and the nearest focus are drawn from.
     psf
         'gaussian' or 'disc'.
+    occlusion
+        Whether near things hide what is behind them, also where they are blurred.
+    gamma
+        1 blurs the picture's values, as the paper does; 2.2 blurs light.
     noise
         Largest deviation of the sensor's noise, of a full scale of 1; drawn from 0 on.
     """
@@ -71,6 +75,8 @@ class FocusOptions:
     lower: Sequence[float] = LOWER_DIOPTRE
     upper: Sequence[float] = UPPER_DIOPTRE
     psf: str = 'gaussian'
+    occlusion: bool = False
+    gamma: float = 1.0
     noise: float = 0.0
 
     def __post_init__(self):
@@ -79,11 +85,14 @@ class FocusOptions:
                 raise DataError(f'{key} is {getattr(self, key)!r}; use one of {", ".join(known)}')
         for key in ('f_numbers', 'lower', 'upper'):
             object.__setattr__(self, key, _numbers(getattr(self, key), key))
-        object.__setattr__(self, 'noise', number(self.noise, 'noise'))
+        for key in ('noise', 'gamma'):
+            object.__setattr__(self, key, number(getattr(self, key), key))
         if not (isinstance(self.frames, int) and self.frames >= 2):
             raise DataError(f'frames is {self.frames!r}; a stack has at least 2')
         if not (self.f_numbers and min(self.f_numbers) > 0):
             raise DataError(f'f_numbers is {list(self.f_numbers)}; give numbers above 0')
+        if not 0 < self.gamma < math.inf:
+            raise DataError(f'gamma is {self.gamma}; give 1, or 2.2 to blur light')
         if not 0 <= self.noise < 1:
             raise DataError(f'noise is {self.noise}; give a share of full scale, from 0 on')
         self._check_ranges()
@@ -179,7 +188,7 @@ class FocusViews(Dataset):
             'focus_distances': torch.from_numpy(focus_m.astype(np.float32)),
             'blur_scale': torch.tensor(scale, dtype=torch.float32),
             'noise': torch.tensor(rng.uniform(0, chosen.noise), dtype=torch.float32),
-            'psf': chosen.psf}
+            'psf': chosen.psf, 'occlusion': chosen.occlusion, 'gamma': chosen.gamma}
 
 
 def build_focus(

@@ -2,7 +2,7 @@
 
 Items are those of picture_sets.py, of the stack's sharpest parts, and hold beside them what makes
 a stack: ``stack`` uint8 (N, 3, H, W), ``focus_distances`` float32 (N,) metres, ``blur_scale``
-float32 px m (NaN where the lens is not known), ``noise`` and ``psf``, see training/stacks.py.
+float32 px m (NaN where the lens is not known) and ``noise``, see training/stacks.py.
 """
 from __future__ import annotations
 
@@ -94,8 +94,7 @@ class _Items:
         return item(sharpest(images), depth, focal_px, self.stacks.source, name) | {
             'stack': torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
             'focus_distances': torch.from_numpy(stack.focus_m.astype(np.float32)),
-            'blur_scale': torch.tensor(torch.nan), 'noise': torch.tensor(0.0),
-            'psf': 'gaussian'}
+            'blur_scale': torch.tensor(torch.nan), 'noise': torch.tensor(0.0)}
 
 
 class TrainStacks(_Items, Dataset):
