@@ -135,7 +135,7 @@ def bare(network: nn.Module, config: Config, data: SameBatch, steps: int) -> flo
             _wait()
             start = time.perf_counter()
         batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
-        image, depth = prepare(batch)
+        image, depth = prepare(batch, network)
         found = network(normalise(image).to(memory_format=torch.channels_last))
         value = loss_of(loss, found, network.output_kind, depth, image)
         step.zero_grad()

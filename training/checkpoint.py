@@ -38,6 +38,8 @@ class Checkpoint(NamedTuple):
         Part of the network that was trained last and gives the map; empty: it has no parts.
     encoder_only : bool
         The weights are those of the encoder alone, from ``training.pretrain``.
+    blur_scale_range : two floats or None
+        Smallest and largest of the focus stacks of the training, as the contract has it.
     """
 
     weights: dict[str, Tensor]
@@ -45,6 +47,7 @@ class Checkpoint(NamedTuple):
     sources: list[str]
     stage: str = ''
     encoder_only: bool = False
+    blur_scale_range: tuple[float, float] | None = None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -102,7 +105,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if name.startswith(_PREFIX)
     }
     return Checkpoint(weights, content['hyper_parameters'], content['sources'],
-                      content.get('stage', ''), content.get('encoder_only', False))
+                      content.get('stage', ''), content.get('encoder_only', False),
+                      content.get('blur_scale_range'))
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:
@@ -140,13 +144,14 @@ def load_init(network: nn.Module, path: str | Path) -> None:
 
 
 def _load_by_name(network: nn.Module, path: Path) -> None:
-    encoder = getattr(network, 'encoder', None)
+    # Of some networks the decoder is published too.
+    part = network if hasattr(network, 'load_imagenet') else getattr(network, 'encoder', None)
     try:
         weights = read_weights(path)
         if weights.keys() == network.state_dict().keys():
             network.load_state_dict(weights)
-        elif hasattr(encoder, 'load_imagenet'):
-            encoder.load_imagenet(path)
+        elif hasattr(part, 'load_imagenet'):
+            part.load_imagenet(path)
         else:
             raise CheckpointError(f'{path} does not hold the weights of this '
                                   f'{type(network).__name__}, whose encoder is its own: none is '

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from training.contract import at_size, canonical_scale, log_depth, normalise
-from training.metrics import depth_metrics, similarity_metrics
+from training.contract import at_size, canonical_scale, focal_per_width, log_depth
+from training.metrics import aligned_depth, depth_metrics, similarity_metrics
+from training.stacks import inputs_of, random_inputs
 
 CAP_M = 10.0  # as the NYU benchmarks have it; truth beyond does not count
 BATCH = 8
 WARM_UPS, TIMED = 100, 10  # the protocol of the Realtime U-Net paper
 FRAME = (240, 320)  # height and width of the timed frames, where the network takes any size
-DEPTH = ('abs_rel', 'rmse', 'rmse_log', 'delta1', 'delta2', 'delta3', 'scale_invariant')
+DEPTH = ('abs_rel', 'sq_rel', 'mse', 'rmse', 'rmse_log', 'delta1', 'delta2', 'delta3',
+         'scale_invariant')
 
 
 def device_of(accelerator: str) -> torch.device:
@@ -26,16 +28,28 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def predict(network: nn.Module, batch: dict) -> Tensor:
-    """Metres (B, H, W) of a batch of the data set's items, at the size of their depth."""
-    image = batch['image'].float() / 255
-    found = log_depth(network(normalise(image)), network.output_kind)
-    depth = at_size(found, image.shape[-2:]).exp().squeeze(1)
-    return depth / canonical_scale(batch['focal_px'], image.shape[-1]).view(-1, 1, 1)
+    """Metres (B, H, W) of a batch of the data set's items, at the size of their depth.
+
+    Those of a network of relative depth are aligned to the truth.
+    """
+    prediction = network(*inputs_of(network, batch))
+    height, width = batch['image'].shape[-2:]
+    if network.output_kind == 'relative':
+        inverse = at_size(prediction.float(), (height, width))
+        return aligned_depth(inverse, batch['depth'].unsqueeze(1), max_depth=CAP_M).squeeze(1)
+    found = log_depth(prediction, network.output_kind)
+    depth = at_size(found, (height, width)).exp().squeeze(1)
+    scale = canonical_scale(batch['focal_px'], width, focal_per_width(network))
+    return depth / scale.view(-1, 1, 1)
+
+
+def _on(device: torch.device, batch: dict) -> dict:
+    return {key: x.to(device) if isinstance(x, Tensor) else x for key, x in batch.items()}
 
 
 @torch.inference_mode()
 def score(network: nn.Module, data: Dataset, device: torch.device) -> dict[str, float]:
-    """Mean over images of each metric, in metres up to CAP_M, unaligned.
+    """Mean over images of each metric, in metres up to CAP_M, unaligned but for relative depth.
 
     Images without a pixel of truth do not count.
 
@@ -47,7 +61,7 @@ def score(network: nn.Module, data: Dataset, device: torch.device) -> dict[str, 
     network = network.to(device).eval()
     values: dict[str, list[Tensor]] = defaultdict(list)
     for batch in DataLoader(data, BATCH):
-        batch = {key: batch[key].to(device) for key in ('image', 'depth', 'focal_px')}
+        batch = _on(device, batch)
         for name, found in _of_batch(predict(network, batch), batch['depth']).items():
             values[name].append(found.cpu())
     return {name: float(torch.cat(parts).nanmean()) for name, parts in values.items()}
@@ -66,11 +80,8 @@ def _of_batch(depth: Tensor, truth: Tensor) -> dict[str, Tensor]:
 def predictions(network: nn.Module, data: Dataset, device: torch.device) -> Tensor:
     """Metres (N, H, W), float32 on the CPU, of every item of `data`."""
     network = network.to(device).eval()
-    parts = []
-    for batch in DataLoader(data, BATCH):
-        batch = {key: batch[key].to(device) for key in ('image', 'focal_px')}
-        parts.append(predict(network, batch).cpu())
-    return torch.cat(parts)
+    return torch.cat([predict(network, _on(device, batch)).cpu()
+                      for batch in DataLoader(data, BATCH)])
 
 
 @torch.inference_mode()
@@ -81,7 +92,7 @@ def frame_ms(network: nn.Module, size: tuple[int, int], device: torch.device) ->
     def run(count: int) -> float:
         started_s = time.perf_counter()
         for _ in range(count):
-            network(torch.rand(1, 3, *size, device=device))
+            network(*(x.to(device) for x in random_inputs(network, size)))
         if device.type == 'cuda':
             torch.cuda.synchronize()
         return time.perf_counter() - started_s

@@ -1,5 +1,8 @@
 """Export a trained network: ``python -m training.export CONFIG [checkpoint=FILE] [folder=DIR]``.
 
+``size=384x512`` (height x width) makes a file for this one size, in which what depends on the size
+alone is a constant: fewer operators, and none that asks for a shape.
+
 CONFIG may be the checkpoint itself, which holds its config. Writes NAME.onnx with its contract
 inside, NAME.safetensors (weights as trained, for fine-tuning) and NAME.yaml (the training config).
 The ONNX file is compared with torch on real frames before it is kept.
@@ -16,6 +19,7 @@ from pathlib import Path
 import tempfile
 import warnings
 
+import cv2
 import numpy as np
 import onnx
 from onnx import version_converter
@@ -26,8 +30,11 @@ from torch.export import Dim
 import yaml
 
 from depth_perception.estimator import DepthEstimator
+from depth_perception.focus_estimator import FocusStackEstimator
 from depth_perception.inference import load
-from depth_perception.model_spec import write_spec
+from depth_perception.model_contract import ModelSpec
+from depth_perception.model_spec import FOCUS_DISTANCES, write_spec
+from depth_perception.optics import LOWER_DIOPTRE, UPPER_DIOPTRE, focus_distances
 from depth_perception.preprocessing import Preprocessor, place
 from depth_perception.sources import Frame, open_source
 from training.arguments import parse
@@ -37,6 +44,7 @@ from training.contract import at_size, model_spec
 from training.data import DataError, evaluation
 from training.data.splits import load_splits
 from training.models.low_rank import merge_low_rank
+from training.stacks import random_inputs, takes_stack
 
 log = logging.getLogger(__name__)
 
@@ -55,25 +63,60 @@ class _FullSize(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> Tensor:
-        return at_size(self.network(image), image.shape[-2:])
+    def forward(self, image: Tensor, focus_distances: Tensor | None = None) -> Tensor:
+        # No *inputs: torch.export would want the free sizes nested alike.
+        inputs = (image,) if focus_distances is None else (image, focus_distances)
+        return at_size(self.network(*inputs), image.shape[-2:])
 
 
-def exportable(network: nn.Module) -> tuple[nn.Module, Tensor]:
-    """Return a network with maps of the input's size, and an example of its input."""
+def exportable(network: nn.Module) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Return a network with maps of the input's size, and an example of its inputs."""
     fixed = getattr(network, 'input_size', None)
     multiple = 0 if fixed else network.size_multiple
-    example = torch.zeros(1, 3, *(fixed or (8 * multiple, 10 * multiple)))
+    example = random_inputs(network, fixed or (8 * multiple, 10 * multiple))
     with torch.inference_mode():
-        full = network(example).shape[-2:] == example.shape[-2:]
+        full = network(*example).shape[-2:] == example[0].shape[-2:]
     return network if full else _FullSize(network).eval(), example
+
+
+def fix_size(network: nn.Module, size: tuple[int, int]) -> None:
+    """Let `network` be exported for images of `size` (height, width) alone.
+
+    Raises
+    ------
+    ExportError
+        It does not take this size.
+    """
+    fixed = getattr(network, 'input_size', None)
+    if fixed and size != tuple(fixed):
+        raise ExportError(f'size is {size[0]}x{size[1]}; {type(network).__name__} takes '
+                          f'{fixed[0]}x{fixed[1]} only')
+    multiple = 1 if fixed else network.size_multiple
+    if any(side < multiple or side % multiple for side in size):
+        raise ExportError(f'size is {size[0]}x{size[1]}; height and width must be multiples of '
+                          f'{multiple} for {type(network).__name__}')
+    network.input_size = size
+
+
+def _free_sizes(network: nn.Module) -> tuple[dict, ...] | None:
+    # Of each input which dimensions the exported file leaves open; None: none.
+    if hasattr(network, 'input_size'):
+        return None
+    multiple = network.size_multiple
+    sides = [multiple * Dim('h', min=2), multiple * Dim('w', min=2)]
+    if not takes_stack(network):
+        return (dict(zip((2, 3), sides)),)
+    fewest, most = network.frames_range
+    frames = Dim('frames', min=fewest, max=most)
+    return dict(zip((1, 3, 4), (frames, *sides))), {1: frames}
 
 
 def export_onnx(network: nn.Module, path: Path) -> None:
     """Write `network` as ONNX: 'image' (1, 3, h, w) to 'depth' (1, 1, h, w).
 
     Height and width are free multiples of the network's `size_multiple`, or fixed where it has
-    an `input_size`; batch norm is folded into the convolutions.
+    an `input_size`; batch norm is folded into the convolutions. Of a network for focus stacks
+    'image' is (1, N, 3, h, w) and 'focus_distances' (1, N) with N free.
 
     Raises
     ------
@@ -83,25 +126,22 @@ def export_onnx(network: nn.Module, path: Path) -> None:
     if network.training:
         raise ExportError('the network is in training mode; call its eval() before the export')
     whole, example = exportable(network)
-    sides = None
-    if not hasattr(network, 'input_size'):
-        multiple = network.size_multiple
-        sides = ({2: multiple * Dim('h', min=2), 3: multiple * Dim('w', min=2)},)
     # They report each pass, and torchvision missing, which no network here uses.
     for name in ('torch.onnx', 'onnx_ir', 'onnxscript'):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # about torch's own use of its tree library
         program = torch.onnx.export(
-            whole, (example,), input_names=['image'], output_names=['depth'],
-            opset_version=18, dynamo=True, dynamic_shapes=sides, verbose=False,
+            whole, example, input_names=['image', *getattr(network, 'extra_inputs', ())],
+            output_names=['depth'], opset_version=18, dynamo=True,
+            dynamic_shapes=_free_sizes(network), verbose=False,
         )
     model = version_converter.convert_version(program.model_proto, OPSET)
-    for value, side in ((model.graph.input[0], 3), (model.graph.output[0], 1)):
+    for value, channels in ((model.graph.input[0], 3), (model.graph.output[0], 1)):
         dims = value.type.tensor_type.shape.dim
-        dims[1].dim_value = side
-        if sides:
-            dims[2].dim_param, dims[3].dim_param = 'height', 'width'
+        dims[len(dims) - 3].dim_value = channels
+        if not hasattr(network, 'input_size'):
+            dims[len(dims) - 2].dim_param, dims[len(dims) - 1].dim_param = 'height', 'width'
     onnx.checker.check_model(model)
     onnx.save_model(model, path)
 
@@ -129,6 +169,27 @@ def _stored() -> Iterator[dict]:
             yield from islice(evaluation.samples(entry), 1)
 
 
+def stack_of(picture: Frame, spec: ModelSpec) -> tuple[list[np.ndarray], list[float]]:
+    """Images and focus distances to try a model for focus stacks on.
+
+    As a lens would see a scene that lies at one distance, whatever the picture shows.
+    """
+    distances = focus_distances(spec.frames, LOWER_DIOPTRE[0], UPPER_DIOPTRE[1])
+    sigmas = 0.5 + np.abs(np.arange(spec.frames) - spec.frames // 2)  # px
+    images = [cv2.GaussianBlur(picture.image, (0, 0), sigma) for sigma in sigmas]
+    return images, list(distances)
+
+
+def network_inputs(picture: Frame, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """What the exported network is given for a picture, by name."""
+    fill = Preprocessor(spec, place(*picture.image.shape[:2], spec))
+    if spec.frames == 1:
+        return {'image': fill(picture.image)}
+    images, distances = stack_of(picture, spec)
+    stack = np.stack([fill(image).copy() for image in images], axis=1)  # (1, N, 3, h, w)
+    return {'image': stack, FOCUS_DISTANCES: np.array([distances], np.float32)}
+
+
 def compare(network: nn.Module, path: Path, pictures: list[Frame]) -> float:
     """Largest difference of the ONNX file from `network` over `pictures`.
 
@@ -144,11 +205,10 @@ def compare(network: nn.Module, path: Path, pictures: list[Frame]) -> float:
     engine = load(str(path), backend='cpu')
     worst = 0.0
     for picture in pictures:
-        tensor = Preprocessor(engine.spec, place(*picture.image.shape[:2], engine.spec))(
-            picture.image)
+        inputs = network_inputs(picture, engine.spec)
         with torch.inference_mode():
-            expected = whole(torch.from_numpy(tensor))[0, 0].numpy()
-        found, _ = engine.infer(tensor)
+            expected = whole(*map(torch.from_numpy, inputs.values()))[0, 0].numpy()
+        found, _ = engine.infer(**inputs)
         difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
         worst = max(worst, float(difference.max()))
     engine.close()
@@ -166,15 +226,21 @@ def run_once(path: Path, picture: Frame) -> None:
         Some pixel got no depth.
     """
     engine = load(str(path), backend='cpu')
-    depth = DepthEstimator(engine)(picture.image, picture.intrinsics).depth
+    if engine.spec.frames == 1:
+        depth = DepthEstimator(engine)(picture.image, picture.intrinsics).depth
+    else:
+        stack = stack_of(picture, engine.spec)
+        depth = FocusStackEstimator(engine)(*stack, picture.intrinsics).depth
     undefined = int(np.isnan(depth).sum())
     engine.close()
     if undefined:
         raise ExportError(f'{path} gives {undefined} of {depth.size} pixels no depth')
 
 
-def export(config: Config, checkpoint: Path, folder: Path) -> Path:
-    """Export `checkpoint` into `folder` and return the ONNX file.
+def export(
+    config: Config, checkpoint: Path, folder: Path, size: tuple[int, int] | None = None
+) -> Path:
+    """Export `checkpoint` into `folder`, for one `size` if given, and return the ONNX file.
 
     Raises
     ------
@@ -186,6 +252,8 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     if trained.config['model'] != config.model:
         raise ExportError(f"{checkpoint} holds a {trained.config['model']}, the config is for "
                           f'{config.model}; give the config that it was trained with')
+    if size:
+        fix_size(network, size)
     pictures = frames()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{config.name}.onnx'
@@ -193,7 +261,8 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         draft = Path(scratch) / path.name
         export_onnx(network, draft)
-        write_spec(draft, model_spec(config, network, ', '.join(trained.sources)))
+        write_spec(draft, model_spec(config, network, ', '.join(trained.sources),
+                                     trained.blur_scale_range))
         worst = compare(network, draft, pictures)
         run_once(draft, pictures[0])
         os.replace(draft, path)
@@ -204,14 +273,23 @@ def export(config: Config, checkpoint: Path, folder: Path) -> Path:
     return path
 
 
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    height, _, width = text.partition('x')
+    if not (height.isdigit() and width.isdigit()):
+        raise ExportError(f'size is {text!r}; give height x width, such as size=384x512')
+    return int(height), int(width)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Export as the command line says."""
     parser = argparse.ArgumentParser(prog='python -m training.export', description=__doc__)
-    config, own = parse(parser, argv, ('checkpoint', 'folder'))
+    config, own = parse(parser, argv, ('checkpoint', 'folder', 'size'))
     last = Path(config.output) / f'phase{len(config.phases) - 1}.ckpt'
     try:
         export(config, Path(own.get('checkpoint', last)),
-               Path(own.get('folder', 'depth_perception/models')))
+               Path(own.get('folder', 'depth_perception/models')), _size(own.get('size', '')))
     except (ExportError, CheckpointError, DataError) as error:
         raise SystemExit(f'error: {error}') from error
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from depth_perception.metrics import ALIGNMENTS, MetricsError, crop_mask
 from depth_perception.similarity import check_norm
+from training.losses.masked import kept, known
+from training.losses.scale_shift import scale_and_shift
 from training.losses.ssim import masked_ssim
 
 
@@ -90,6 +92,23 @@ def similarity_metrics(
         f'mse_{norm}': _mean((p - t).square(), m.where),
         f'ssim_{norm}': _mean(masked_ssim(*maps).squeeze(1), m.where),
     }
+
+
+def aligned_depth(inverse: Tensor, truth: Tensor, *, max_depth: float = 80.0) -> Tensor:
+    """Metres from inverse depth known up to a scale and a shift, fitted to each image's truth.
+
+    Both are the least-squares ones in inverse depth, as Ranftl et al. (MiDaS) align; depth ends
+    at `max_depth`.
+
+    Parameters
+    ----------
+    inverse, truth : Tensor
+        (B, 1, H, W): a prediction of kind 'relative', and metres with holes.
+    """
+    mask = known(truth) & torch.isfinite(inverse)
+    wanted = 1 / torch.where(mask, truth, torch.ones_like(truth))
+    scale, shift = scale_and_shift(kept(inverse, mask), wanted, mask)
+    return 1 / (scale * inverse + shift).clamp(min=1 / max_depth)
 
 
 def match(

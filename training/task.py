@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from training.callbacks import MONITORED, WaitingTime
 from training.checkpoint import write_checkpoint
 from training.config import Config, Phase, Trainer
-from training.contract import at_size, canonical_scale, log_depth, normalise
+from training.contract import at_size, canonical_scale, focal_per_width, log_depth
+from training.metrics import aligned_depth
 from training.registry import build_loss
+from training.stacks import canonical_blur_scale, inputs_of, takes_stack
 
 FINAL_RATE = 0.01  # of the peak learning rate, where the cosine ends
 
@@ -69,18 +71,19 @@ def optimizer(groups: list[dict], learning_rate: float, settings: Trainer):
     return kind(groups, lr=learning_rate)
 
 
-def prepare(batch: dict) -> tuple[Tensor, Tensor]:
+def prepare(batch: dict, network: nn.Module) -> tuple[Tensor, Tensor]:
     """Turn a batch of the data set's items into what the loss takes.
 
     Returns
     -------
     tuple of Tensor
-        image (B, 3, H, W) RGB in 0..1; depth (B, 1, H, W) canonical metres, NaN in holes.
+        image (B, 3, H, W) RGB in 0..1; depth (B, 1, H, W) in metres that are canonical to
+        `network`, NaN in holes.
     """
     image = batch['image'].float() / 255
     depth = batch['depth'].unsqueeze(1)
-    scale = canonical_scale(batch['focal_px'], image.shape[-1]).view(-1, 1, 1, 1)
-    return image, torch.where(depth > 0, depth * scale, torch.nan)
+    scale = canonical_scale(batch['focal_px'], image.shape[-1], focal_per_width(network))
+    return image, torch.where(depth > 0, depth * scale.view(-1, 1, 1, 1), torch.nan)
 
 
 def loss_of(
@@ -130,25 +133,38 @@ class DepthTask(L.LightningModule):
         self._elapsed_s = 0.0  # before the last resume
         self._started_s = time.monotonic()
         self._errors: dict[str, list[Tensor]] = defaultdict(list)
+        self._blur_scale: tuple[float, float] | None = None  # smallest and largest, of stacks
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(B, 3, H, W) RGB in 0..1 to what the network gives, (B, 1, h, w) or several of them."""
-        x = normalise(image).to(memory_format=torch.channels_last)
-        return self.network(x)
+    def forward(self, batch: dict) -> Tensor | tuple[Tensor, ...]:
+        """Batch of the data set's items to what the network gives, (B, 1, h, w) or several."""
+        return self.network(*inputs_of(self.network, batch))
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         """Loss of one batch of the data set's items."""
-        image, depth = prepare(batch)
-        prediction = self(image)
-        # SSIM subtracts nearly equal numbers, which half precision turns into noise, then NaN.
-        with torch.autocast(self.device.type, enabled=False):
-            loss = loss_of(self.loss, prediction, self.network.output_kind, depth, image)
+        loss = self.batch_loss(batch)
         if not torch.isfinite(loss):
             self._give_up(batch, float(loss.detach()))
         self.log('loss', loss, prog_bar=True)
         if isinstance(self.trainer.profiler, WaitingTime):
             self.log('waiting', self.trainer.profiler.share, prog_bar=True)
         return loss
+
+    def batch_loss(self, batch: dict) -> Tensor:
+        """Compare a batch with its truth; a task with more targets than depth has its own."""
+        image, depth = prepare(batch, self.network)
+        if takes_stack(self.network) and 'blur_scale' in batch:
+            self._note_blur(canonical_blur_scale(batch, focal_per_width(self.network)))
+        prediction = self(batch)
+        # SSIM subtracts nearly equal numbers, which half precision turns into noise, then NaN.
+        with torch.autocast(self.device.type, enabled=False):
+            loss = loss_of(self.loss, prediction, self.network.output_kind, depth, image)
+        return loss
+
+    def _note_blur(self, blur_scale: Tensor) -> None:
+        known = blur_scale[torch.isfinite(blur_scale)].tolist()  # of some cameras it is not known
+        if known:
+            seen = [*known, *(self._blur_scale or ())]
+            self._blur_scale = min(seen), max(seen)
 
     def _give_up(self, batch: dict, loss: float) -> None:
         # Before the step that would ruin the weights. Without Lightning's own saving, which needs
@@ -198,11 +214,19 @@ class DepthTask(L.LightningModule):
         return self._elapsed_s + time.monotonic() - self._started_s
 
     def validation_step(self, batch: dict, index: int) -> None:
-        """Collect the relative error of each image, unaligned."""
-        image, depth = prepare(batch)
-        found = log_depth(self(image), self.network.output_kind)
-        relative = (at_size(found, depth.shape[-2:]).exp() / depth - 1).abs()
-        for source, error in zip(batch['source'], relative, strict=True):
+        """Collect the relative error of each image."""
+        _, depth = prepare(batch, self.network)
+        self.collect(batch['source'], self(batch), depth)
+
+    def collect(self, sources: Sequence[str], prediction: Tensor, depth: Tensor) -> None:
+        """Note the error of each image, unaligned; relative depth is aligned to the truth."""
+        kind, size = self.network.output_kind, depth.shape[-2:]
+        if kind == 'relative':
+            found = aligned_depth(at_size(prediction.float(), size), depth)
+        else:
+            found = at_size(log_depth(prediction, kind), size).exp()
+        relative = (found / depth - 1).abs()
+        for source, error in zip(sources, relative, strict=True):
             self._errors[source].append(error[torch.isfinite(error)].mean())
 
     def on_validation_epoch_end(self) -> None:
@@ -224,10 +248,12 @@ class DepthTask(L.LightningModule):
         checkpoint['elapsed_s'] = self._total_s()
         checkpoint['sources'] = self._sources
         checkpoint['stage'] = self.phase.stage
+        checkpoint['blur_scale_range'] = self._blur_scale
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Take over the time that was spent before."""
+        """Take over the time that was spent before, and the blur that was seen."""
         self._elapsed_s = checkpoint['elapsed_s']
+        self._blur_scale = checkpoint.get('blur_scale_range')
 
 
 def _of_all_processes(errors: dict[str, list[float]]) -> dict[str, list[float]]:

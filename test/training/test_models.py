@@ -30,6 +30,12 @@ PARAMETERS = {
     'dpt_hybrid': 113_214_179,
     'pvt': 34_600_099,
     'pvt_linear_sra': 36_091_235,
+    'dfdnet': 42_539_721,
+    'dfdnet_base': 168_369_481,
+    'dfdnet_small': 3_093_349,
+    'dfdnet_single': 24_785_089,
+    'dfdnet_base_single': 97_470_785,
+    'dfdnet_small_single': 3_029_409,
 }
 TINY = {build.__module__.rpartition('.')[2]: sys.modules[build.__module__].tiny
         for build in MODELS.values()}
@@ -45,11 +51,20 @@ def tiny(request):
     return TINY[request.param]()
 
 
-def small_images(network, batch=2):
+def inputs(network, size, batch=1, device=None):
+    """Noise of `size`: images, or stacks and their focus distances."""
+    if getattr(network, 'frames', 1) == 1:
+        return (torch.randn(batch, 3, *size, device=device),)
+    n = network.frames
+    distances = torch.linspace(0.5, 4, n, device=device).expand(batch, n)
+    return torch.randn(batch, n, 3, *size, device=device), distances
+
+
+def small_inputs(network, batch=2):
     """Noise of the smallest size that is not square."""
-    if hasattr(network, 'input_size'):
-        return torch.randn(batch, 3, *network.input_size)
-    return torch.randn(batch, 3, 2 * network.size_multiple, 3 * network.size_multiple)
+    multiple = getattr(network, 'size_multiple', 0)
+    size = getattr(network, 'input_size', (2 * multiple, 3 * multiple))
+    return inputs(network, size, batch)
 
 
 def in_each_stage(network):
@@ -59,19 +74,21 @@ def in_each_stage(network):
         yield
 
 
-def export(network, image, path):
+def export(network, given, path):
+    names = ['image', *getattr(network, 'extra_inputs', ())]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
-        torch.onnx.export(network, (image,), path, input_names=['image'], output_names=['depth'],
+        torch.onnx.export(network, given, path, input_names=names, output_names=['depth'],
                           dynamo=True, external_data=False, verbose=False)
+    return names
 
 
-def assert_onnx_computes_the_same(network, image, path):
-    export(network, image, path)
+def assert_onnx_computes_the_same(network, given, path):
+    names = export(network, given, path)
     with torch.inference_mode():
-        expected = network(image).numpy()
+        expected = network(*given).numpy()
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    got = session.run(['depth'], {'image': image.numpy()})[0]
+    got = session.run(['depth'], {name: x.numpy() for name, x in zip(names, given)})[0]
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
@@ -90,19 +107,21 @@ def test_the_default_has_exactly_the_published_number_of_parameters(name):
 def test_the_default_says_what_it_takes_and_gives_and_keeps_to_it(name):
     with torch.device('meta'):
         network = build_model(name).eval()
-        size = getattr(network, 'input_size', (480, 640))
-        depth = network(torch.empty(2, 3, *size))
+        multiple = getattr(network, 'size_multiple', 1)
+        size = getattr(network, 'input_size', (480 // multiple * multiple, 20 * multiple))
+        depth = network(*inputs(network, size, 2, 'meta'))
     assert network.output_kind in ('log', 'metric', 'relative')
     assert hasattr(network, 'input_size') != hasattr(network, 'size_multiple')
     assert depth.shape[:2] == (2, 1)
     if not hasattr(network, 'input_size'):
-        assert depth.shape[2:] == size
+        assert depth.shape[2] in (size[0], size[0] // 2)  # what is smaller is enlarged for it
+        assert depth.shape[3] * size[0] == depth.shape[2] * size[1]
 
 
 def test_the_output_is_one_finite_map_in_train_and_eval_mode(tiny):
-    image = small_images(tiny)
+    given = small_inputs(tiny)
     for _ in in_each_stage(tiny):
-        trained, evaluated = tiny.train()(image), tiny.eval()(image)
+        trained, evaluated = tiny.train()(*given), tiny.eval()(*given)
         assert trained.shape == evaluated.shape
         assert evaluated.shape[:2] == (2, 1)
         assert evaluated.dtype == torch.float32
@@ -115,23 +134,24 @@ def test_the_output_is_one_finite_map_in_train_and_eval_mode(tiny):
 
 @pytest.mark.parametrize('more', [(1, 0), (0, 8), (-3, 5)])
 def test_a_size_that_does_not_fit_is_padded_or_refused_with_the_rule(tiny, more):
-    height, width = (a + b for a, b in zip(small_images(tiny).shape[2:], more))
+    height, width = (a + b for a, b in zip(small_inputs(tiny)[0].shape[-2:], more))
+    given = inputs(tiny, (height, width))
     if getattr(tiny, 'pads', False):
-        assert tiny(torch.zeros(1, 3, height, width)).shape == (1, 1, height, width)
+        assert tiny(*given).shape == (1, 1, height, width)
         return
     if hasattr(tiny, 'input_size'):
         rule = '{}x{}'.format(*tiny.input_size)
     else:
         rule = f'multiples of {tiny.size_multiple}'
     with pytest.raises(ValueError, match=f'image is {height}x{width}; .*{rule}'):
-        tiny(torch.zeros(1, 3, height, width))
+        tiny(*given)
 
 
 def test_a_gradient_reaches_every_parameter(tiny):
-    missing = {name for name, _ in tiny.named_parameters()}
+    missing = {name for name, p in tiny.named_parameters() if p.requires_grad}
     for _ in in_each_stage(tiny):
-        image = small_images(tiny, batch=4)
-        maps = tiny.train().joint(image) if hasattr(tiny, 'joint') else [tiny.train()(image)]
+        given = small_inputs(tiny, batch=4)
+        maps = tiny.train().joint(*given) if hasattr(tiny, 'joint') else [tiny.train()(*given)]
         sum(x.square().sum() for x in maps).backward()
         missing -= {name for name, p in tiny.named_parameters()
                     if p.grad is not None and p.grad.isfinite().all() and p.grad.any()}
@@ -139,59 +159,59 @@ def test_a_gradient_reaches_every_parameter(tiny):
 
 
 def test_eval_mode_is_deterministic_and_leaves_the_network_as_it_is(tiny):
-    image = small_images(tiny)
-    tiny.train()(image)
+    given = small_inputs(tiny)
+    tiny.train()(*given)
     before = {name: value.clone() for name, value in tiny.eval().state_dict().items()}
     with torch.inference_mode():
-        assert torch.equal(tiny(image), tiny(image))
+        assert torch.equal(tiny(*given), tiny(*given))
     for name, value in tiny.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
 def test_each_picture_of_a_batch_is_computed_alone_in_eval_mode(tiny):
-    image = small_images(tiny, batch=3)
+    given = small_inputs(tiny, batch=3)
+    second = [x[1:2] for x in given]
     with torch.inference_mode():
-        torch.testing.assert_close(tiny.eval()(image)[1:2], tiny(image[1:2]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(tiny.eval()(*given)[1:2], tiny(*second), atol=1e-5, rtol=0)
 
 
 def test_the_weights_survive_saving_and_strict_loading(tiny, request, tmp_path):
-    tiny.train()(small_images(tiny))
+    tiny.train()(*small_inputs(tiny))
     torch.save(tiny.state_dict(), tmp_path / 'w.pt')
     twin = TINY[request.node.callspec.params['tiny']]()
     twin.load_state_dict(torch.load(tmp_path / 'w.pt', weights_only=True))
-    image = small_images(tiny)
-    assert torch.equal(twin.eval()(image), tiny.eval()(image))
+    given = small_inputs(tiny)
+    assert torch.equal(twin.eval()(*given), tiny.eval()(*given))
 
 
 def test_the_onnx_file_computes_what_torch_computes(tiny, tmp_path):
-    image = small_images(tiny, batch=1)
-    tiny.train()(small_images(tiny, batch=4))  # batch norm with statistics other than 0 and 1
-    assert_onnx_computes_the_same(tiny.eval(), image, tmp_path / 'tiny.onnx')
+    tiny.train()(*small_inputs(tiny, batch=4))  # batch norm with statistics other than 0 and 1
+    assert_onnx_computes_the_same(tiny.eval(), small_inputs(tiny, 1), tmp_path / 'tiny.onnx')
 
 
-def train(network, image, target, steps=120, peak=4e-3):
+def train(network, given, target, steps=120, peak=4e-3):
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=peak)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0.02, total_iters=steps)
     for _ in range(steps):
         optimiser.zero_grad()
-        (network(image) - target).abs().mean().backward()
+        (network(*given) - target).abs().mean().backward()
         nn.utils.clip_grad_norm_(parameters, 1)
         optimiser.step()
         schedule.step()
 
 
 def test_it_learns_two_pictures_by_heart(tiny):
-    image = small_images(tiny)
-    height, width = tiny.eval()(image).shape[2:]
+    given = small_inputs(tiny)
+    height, width = tiny.eval()(*given).shape[2:]
     across = torch.linspace(0.5, 1.5, width).expand(1, height, width)
     down = torch.linspace(1.5, 0.5, height)[:, None].expand(1, height, width)
     share = 0.5 if tiny.output_kind == 'relative' else 1  # of the range, to stay below 1
     target = share * torch.stack([across, down])
     for _ in in_each_stage(tiny):
-        train(tiny.train(), image, target)
+        train(tiny.train(), given, target)
     with torch.inference_mode():
-        error = (tiny.eval()(image) - target).abs().mean().item()
+        error = (tiny.eval()(*given) - target).abs().mean().item()
     # 0.25 for the best constant, 0.17 for the best map that is the same for both pictures.
     assert error < 0.08 * share
 
@@ -200,8 +220,9 @@ def test_it_learns_two_pictures_by_heart(tiny):
 @pytest.mark.parametrize('name', MODELS)
 def test_the_full_size_network_runs_and_exports(name, tmp_path):
     network = build_model(name).eval()
-    size = getattr(network, 'input_size', (224, 320))
-    assert_onnx_computes_the_same(network, torch.randn(1, 3, *size), tmp_path / f'{name}.onnx')
+    multiple = getattr(network, 'size_multiple', 1)
+    size = getattr(network, 'input_size', (224, 320 // multiple * multiple))
+    assert_onnx_computes_the_same(network, inputs(network, size), tmp_path / f'{name}.onnx')
 
 
 def test_an_unknown_model_name_lists_the_choices():

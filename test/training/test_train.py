@@ -254,7 +254,7 @@ def test_the_canonical_scale_makes_a_long_lens_look_near():
     batch = {'image': torch.zeros(1, 3, 2, 320, dtype=torch.uint8),
              'depth': torch.tensor([[[4.0], [math.nan]]]).expand(1, 2, 320),
              'focal_px': torch.tensor([520.0])}
-    _, depth = prepare(batch)
+    _, depth = prepare(batch, torch.nn.Identity())
     assert depth[0, 0, 0, 0].item() == 2.0
     assert depth[0, 0, 1].isnan().all()
 

@@ -15,6 +15,16 @@ stages
     Names for ``set_stage``, in the order in which they are trained; only where parts are trained
     one after the other. Without a call all parts train together and the last one gives the map.
 
+canonical_focal_per_width
+    Focal length over width of its canonical camera; None: depth is in metres of any camera. Where
+    there is none it is that of training.contract.
+
+A network for focus stacks takes (B, N, 3, H, W) and focus distances (B, N) in canonical metres,
+and says
+
+frames, frames_range, extra_inputs
+    As the contract has them (depth_perception.model_contract).
+
 In training mode a network with deep supervision returns a tuple of maps. One with a segmentation
 head gives depth alone there too, and both maps by ``joint(image)`` (training.models.spt). The
 module of each architecture has ``tiny()``, a small net of the same structure, for tests.
@@ -27,6 +37,14 @@ import inspect
 
 from torch import nn
 
+from training.models.dfdnet import (
+    dfdnet,
+    dfdnet_base,
+    dfdnet_base_single,
+    dfdnet_single,
+    dfdnet_small,
+    dfdnet_small_single,
+)
 from training.models.eigen import eigen
 from training.models.realtime_unet import realtime_unet, realtime_unet_a, realtime_unet_m
 from training.models.spt import spt_base, spt_large, spt_tiny
@@ -52,6 +70,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     'dpt_hybrid': dpt_hybrid,
     'pvt': pvt,
     'pvt_linear_sra': pvt_linear_sra,
+    'dfdnet': dfdnet,
+    'dfdnet_base': dfdnet_base,
+    'dfdnet_small': dfdnet_small,
+    'dfdnet_single': dfdnet_single,
+    'dfdnet_base_single': dfdnet_base_single,
+    'dfdnet_small_single': dfdnet_small_single,
 }
 
 
