@@ -7,13 +7,13 @@ picture goes on beyond its borders as in a mirror. training/focus_render.py is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 
 from depth_perception.optics import Lens, OpticsError, check_focus
-from depth_perception.psf import Level, check_shape, disc_kernel, gaussian_kernel, levels
+from depth_perception.psf import check_shape, disc_kernel, gaussian_kernel, levels
 
 HOLE_DEPTH_M = 1000.0       # what the paper gives holes before blurring
 LEAST_LIGHT = 1e-6
@@ -85,7 +85,12 @@ def render_slice(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Len
 def render_stack(image: np.ndarray, depth: np.ndarray, focus_distances: Sequence[float],
                  lens: Lens, psf: str = 'gaussian', occlusion: bool = False,
                  gamma: float = 1.0) -> np.ndarray:
-    """One `render_slice` for each focus distance: (N, H, W, 3) uint8 in their order."""
+    """One `render_slice` for each focus distance: (N, H, W, 3) uint8 in their order.
+
+    An empty stack is an OpticsError; other parameters and errors are those of `render_slice`.
+    """
+    if len(focus_distances) == 0:
+        raise OpticsError('a stack without focus distances; give at least 1')
     return np.stack([render_slice(image, depth, float(focus_m), lens, psf, occlusion, gamma)
                      for focus_m in focus_distances])
 
@@ -121,15 +126,17 @@ def _to_values(light: np.ndarray, gamma: float) -> np.ndarray:
     return cv2.convertScaleAbs(cv2.pow(light, 1.0 / gamma), alpha=255.0)
 
 
-def _levels(radius: np.ndarray, psf: str) -> list[Level]:
+def _parts(light: np.ndarray, radius: np.ndarray, psf: str,
+           far_first: bool = False) -> Iterator[tuple[float, np.ndarray]]:
+    """Each level's radius and its share (H, W, 4) of the light, by signed radius."""
+    squared = radius * np.abs(radius)
     low, high, _, _ = cv2.minMaxLoc(radius)
-    return levels(psf, low, high)
-
-
-def _share(level: Level, squared: np.ndarray) -> np.ndarray:
-    share = np.minimum(squared * np.float32(level.a) + np.float32(level.b),
-                       squared * np.float32(level.c) + np.float32(level.d))
-    return np.maximum(share, 0.0, out=share)
+    for level in levels(psf, low, high)[::-1 if far_first else 1]:
+        share = np.minimum(squared * np.float32(level.a) + np.float32(level.b),
+                           squared * np.float32(level.c) + np.float32(level.d))
+        np.maximum(share, 0.0, out=share)
+        if cv2.countNonZero(share):
+            yield level.radius, light * share[..., None]
 
 
 def _spread_gaussian(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -137,47 +144,38 @@ def _spread_gaussian(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
     Variances of Gaussians add up, so the kernels stay small.
     """
-    squared = radius * radius
     total, before = None, 0.0
-    for level in reversed(_levels(radius, 'gaussian')):
-        variance = 0.25 * level.radius ** 2
-        if total is not None:
-            total = _blur_gaussian(total, before - variance)
-        part = light * _share(level, squared)[..., None]
-        total = part if total is None else cv2.add(total, part, dst=total)
+    for level, part in _parts(light, radius, 'gaussian', far_first=True):
+        variance = 0.25 * level ** 2
+        if total is None:
+            total = part
+        else:
+            total = cv2.add(part, _blur_gaussian(total, before - variance), dst=part)
         before = variance
     return total if before == 0.0 else _blur_gaussian(total, before)
 
 
 def _spread_disc(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    squared = radius * radius
-    return sum(_blur_disc(light * _share(level, squared)[..., None], level.radius)
-               for level in _levels(radius, 'disc'))
-
-
-def _blur_gaussian(light: np.ndarray, variance: float) -> np.ndarray:
-    kernel = gaussian_kernel(variance)
-    return cv2.sepFilter2D(light, -1, kernel, kernel)
-
-
-def _blur_disc(light: np.ndarray, radius: float) -> np.ndarray:
-    return cv2.filter2D(light, -1, disc_kernel(radius))
+    total = np.zeros_like(light)
+    for level, part in _parts(light, radius, 'disc'):
+        total += _blur(part, level, 'disc')
+    return total
 
 
 def _hide(light: np.ndarray, radius: np.ndarray, psf: str) -> np.ndarray:
     """From near to far, each level adds light as long as a pixel has room for it.
 
-    Where a blurred edge lets see what the pinhole did not, room is left over.
+    Where a blurred edge lets see what the pinhole did not, room is left over: it is filled with
+    the farthest surfaces around.
     """
-    squared = radius * np.abs(radius)
     total, room = np.zeros_like(light), np.ones_like(radius)
-    for level in _levels(radius, psf):
-        part = _blur(light * _share(level, squared)[..., None], level.radius, psf)
+    for level, part in _parts(light, radius, psf):
+        part = _blur(part, level, psf)
         cover = np.minimum(part[..., 3], room)
         total += part * (cover / np.maximum(part[..., 3], LEAST_LIGHT))[..., None]
         room -= cover
     near, far, _, _ = cv2.minMaxLoc(radius)
-    if near < 0:
+    if near < 0.0:
         weight = np.exp((radius - far) * (BEHIND_SHARPNESS / max(far - near, 1e-3)))
         behind = _blur(light * weight[..., None], -near, 'gaussian')
         total += behind * (room / behind[..., 3])[..., None]
@@ -185,7 +183,11 @@ def _hide(light: np.ndarray, radius: np.ndarray, psf: str) -> np.ndarray:
 
 
 def _blur(light: np.ndarray, radius: float, psf: str) -> np.ndarray:
-    if radius == 0.0:
-        return light
-    return (_blur_gaussian(light, 0.25 * radius ** 2) if psf == 'gaussian'
-            else _blur_disc(light, radius))
+    if psf == 'gaussian' and radius:
+        return _blur_gaussian(light, 0.25 * radius ** 2)
+    return cv2.filter2D(light, -1, disc_kernel(radius)) if radius else light
+
+
+def _blur_gaussian(light: np.ndarray, variance: float) -> np.ndarray:
+    kernel = gaussian_kernel(variance)
+    return cv2.sepFilter2D(light, -1, kernel, kernel)

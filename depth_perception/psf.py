@@ -44,7 +44,10 @@ def _next_gaussian(radius: float) -> float:
 
 
 def _next_disc(radius: float) -> float:
-    return radius + (0.125 if radius < 1.0 else 0.25 if radius < 2.0 else max(0.5, 0.1 * radius))
+    for below, step in ((0.75, 0.0625), (1.0, 0.125), (2.0, 0.25)):
+        if radius < below:
+            return radius + step
+    return radius + max(0.5, 0.1 * radius)
 
 
 class Level:
