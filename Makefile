@@ -9,13 +9,14 @@ PIP_INPUTS := $(wildcard requirements-*.txt constraints*.txt) scripts/setup_env.
 RUN := $(VENV)/bin/python
 COMPAT_TESTS := test/runtime test/inference test/test_layers.py
 
-.PHONY: help demo test test-python test-compat test-slow bench lint train-default clean
+.PHONY: help demo test test-python test-compat test-slow bench bench-stereo lint train-default clean
 
 help:
 	@echo 'make demo [SOURCE=video.mp4|folder|image|/dev/video0|scene]   camera in, depth out, on real ROS 2'
 	@echo 'make test           lint, all tests, the second environment, colcon'
 	@echo 'make test-slow      the slow tests alone'
 	@echo 'make bench          every benchmark; JSON in benchmarks/results/'
+	@echo 'make bench-stereo   quality and speed of stereo views alone'
 	@echo 'make lint           ruff'
 	@echo 'make train-default  train the model that is shipped (DATA_ROOT=... adds real data)'
 	@echo 'make clean          remove the environments and everything built'
@@ -52,6 +53,10 @@ test-slow: $(VENV)/.stamp-test
 bench: $(VENV)/.stamp-test
 	mkdir -p benchmarks/results
 	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(RUN) $$script; done
+
+bench-stereo: $(VENV)/.stamp-test
+	mkdir -p benchmarks/results
+	PYTHONPATH=. $(RUN) benchmarks/bench_stereo.py
 
 CONFIG := training/configs/realtime_unet_m.yaml
 train-default: $(VENV)/.stamp-test

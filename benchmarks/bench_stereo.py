@@ -1,15 +1,15 @@
 """Stereo views: the warp with Numba and with NumPy beside plain ways, in turn in one run; medians.
 
-    python benchmarks/bench_stereo.py
+    python benchmarks/bench_stereo.py          # or: make bench-stereo
 
 Plain: the z-buffer by sorting (argsort over the disparity, far first, then holes filled from
 the background side), whole pixels only. `cv2.remap` with the image's own disparity is what is
-often taken for a warp: shown for its time, its edges are wrong. Quality: the real stereo pair
-that scikit-image ships, drawn from the left image with the true disparity.
+often taken for a warp: shown for its time, its edges are wrong. Quality: stereo_quality.py.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 import json
 from pathlib import Path
@@ -19,9 +19,19 @@ from unittest import mock
 
 import cv2
 import numpy as np
-from skimage.data import stereo_motorcycle
 
-from depth_perception.stereo import StereoRenderer, anaglyph, disparity_from_depth, side_by_side
+from benchmarks.stereo_quality import SCENES, backward_remap
+from benchmarks.stereo_quality import measure as quality
+from depth_perception.geometry import Intrinsics
+from depth_perception.stereo import (
+    FILLS,
+    StereoRenderer,
+    anaglyph,
+    disparity_from_depth,
+    side_by_side,
+)
+from depth_perception.stereo_plan import StereoSettings
+from depth_perception.stereo_views import StereoViews
 
 RESULTS = Path(__file__).parent / 'results' / 'stereo.json'
 REPEATS = 40
@@ -49,14 +59,6 @@ def sorting(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
     return image[rows, source]
 
 
-def backward(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
-    """Each target looks up the image by the disparity of its own pixel: no z-buffer."""
-    height, width = disparity.shape
-    x = np.arange(width, dtype=np.float32) + disparity
-    y = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], x.shape)
-    return cv2.remap(image, x, np.ascontiguousarray(y), cv2.INTER_LINEAR)
-
-
 def medians_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Median time of each call, taken in turn, so that noise hits all alike."""
     times = np.empty((REPEATS, len(calls)))
@@ -80,6 +82,19 @@ def room(height: int, width: int) -> np.ndarray:
     return depth
 
 
+def whole_frame(image: np.ndarray, disparity: np.ndarray, fill: str) -> Callable[[], object]:
+    """From depth to the right view with everything that is on by default."""
+    height, width = disparity.shape
+    views = StereoViews(StereoSettings(fill=fill))
+    camera = Intrinsics.from_hfov(width, height, 65.0)
+    depth = camera.fx * views.settings.baseline_m / disparity
+
+    def draw() -> object:
+        views.update(image, depth, camera)
+        return views.pair()
+    return draw
+
+
 def measure(height: int, width: int) -> dict[str, object]:
     """One image size."""
     rng = np.random.default_rng(0)
@@ -94,48 +109,45 @@ def measure(height: int, width: int) -> dict[str, object]:
         fast.backend: lambda: fast.right_from_left(image, disparity),
         'numpy': lambda: plain.right_from_left(image, disparity),
         'sorting': lambda: sorting(image, disparity),
-        'cv2.remap (wrong)': lambda: backward(image, disparity),
+        'cv2.remap (wrong)': lambda: backward_remap(image, disparity),
         'both views': lambda: fast.views(image, disparity),
         'anaglyph': lambda: anaglyph(image, right, out=mixed),
         'side by side': lambda: side_by_side(image, right, out=both),
+        **{f'as shipped, fill: {fill}': whole_frame(image, disparity, fill) for fill in FILLS},
     }
     ms = medians_ms(calls)
     return {'backend': fast.backend, 'ms': ms,
             'ratio_sorting': {name: ms['sorting'] / ms[name] for name in (fast.backend, 'numpy')}}
 
 
-def psnr_db(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
-    return float(10 * np.log10(255.0 ** 2 / np.mean((a.astype(float) - b)[where] ** 2)))
-
-
-def real_pair() -> dict[str, float]:
-    """The right image drawn from the left one, against the photograph."""
-    left, photograph, disparity = stereo_motorcycle()
-    disparity = np.where(np.isfinite(disparity), disparity, np.nan).astype(np.float32)
-    renderer = StereoRenderer(left.shape[1], left.shape[0])
-    right, holes = renderer.right_from_left(left, disparity)
-    everywhere = np.ones_like(holes)
-    naive = backward(left, np.nan_to_num(disparity))
-    return {'psnr_outside_holes_db': psnr_db(right, photograph, ~holes),
-            'psnr_everywhere_db': psnr_db(right, photograph, everywhere),
-            'hole_share': float(holes.mean()),
-            'cv2_remap_outside_holes_db': psnr_db(naive, photograph, ~holes),
-            'unchanged_left_outside_holes_db': psnr_db(left, photograph, ~holes)}
+def table(name: str, rows: dict[str, dict[str, float]]) -> None:
+    """Print one table of scores, the columns of its first row."""
+    columns = list(next(iter(rows.values())))
+    print(f'{name:40s}' + ''.join(f'{column:>14s}' for column in columns))
+    for way, values in rows.items():
+        print(f'    {way:36s}' + ''.join(f'{values[column]:14.3f}' for column in columns))
 
 
 def main() -> None:
-    results = {name: measure(*size) for name, size in SIZES.items()}
-    for name, result in results.items():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--rooms', type=int, default=SCENES,
+                        help='procedural rooms (default: %(default)s)')
+    count = parser.parse_args().rooms
+    speed = {name: measure(*size) for name, size in SIZES.items()}
+    for name, result in speed.items():
         print(f'{name}:')
         for way, ms in result['ms'].items():
-            print(f'    {way:18s} {ms:7.2f} ms')
+            print(f'    {way:40s} {ms:7.2f} ms')
         for way, ratio in result['ratio_sorting'].items():
             print(f'    {way}: {ratio:.1f} x faster than sorting')
-    pair = real_pair()
-    print('real pair:', ', '.join(f'{key} {value:.2f}' for key, value in pair.items()))
+    seen = quality(count)
+    trip = seen.pop('round_trip')
+    for name, rows in seen.items():
+        table(name, rows)
+    print('round trip by SGBM:', ', '.join(f'{key} {value:.4f}' for key, value in trip.items()))
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({'targets_ms': TARGETS_MS, **results, 'real_pair': pair},
-                                  indent=2) + '\n')
+    RESULTS.write_text(json.dumps({'targets_ms': TARGETS_MS, 'rooms_count': count, **speed,
+                                   **seen, 'round_trip': trip}, indent=2) + '\n')
 
 
 if __name__ == '__main__':

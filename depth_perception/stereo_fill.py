@@ -48,6 +48,9 @@ def edge_directed(view: np.ndarray, holes: np.ndarray) -> None:
     """
     mask = holes.copy()
     starts, ends = _runs(holes)
+    # what is open towards the border has no foreground beside it
+    inner = ends % (holes.shape[1] + 1) < holes.shape[1]
+    starts, ends = starts[inner], ends[inner]
     lengths = ends - starts + INPAINT_MARGIN_PX
     # as far into the foreground as the hole is wide: from there nothing reaches the hole
     back = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
