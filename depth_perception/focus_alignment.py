@@ -11,13 +11,17 @@ import math
 import cv2
 import numpy as np
 
+from depth_perception.focus_stack import Slice
 from depth_perception.preprocessing import ImageError
 
+BREATHING = ('measure', 'thin_lens', 'none')
 THUMBNAIL_WIDTH = 160
 # Blur that hides how differently two slices are blurred already, pixels of the thumbnail.
 SOFTENING_PX = 1.5
 # No lens of this kind breathes more: a thin one of 50 mm at half a metre gives 1.11.
 MOST_BREATHING = 1.15
+# Over so many pixels sharpness is averaged where slices are joined.
+FUSION_PX = 2.0
 _COARSE_STEPS = 13
 _FINE_STEPS = 6
 
@@ -127,6 +131,31 @@ def _best(image: np.ndarray, reference: np.ndarray, candidates: np.ndarray) -> f
     return float(candidates[int(np.argmax([correlation(each) for each in candidates]))])
 
 
+def breathing_scales(stack: Sequence[Slice], reference: Slice, method: str,
+                     focal_length_m: float = 0.0) -> list[float]:
+    """
+    Return by how much each slice has to be enlarged to be as large as the reference.
+
+    Parameters
+    ----------
+    stack : sequence of Slice
+        With thumbnails, to be measured.
+    reference : Slice
+        One of them; its own scale is exactly 1.
+    method : {'measure', 'thin_lens', 'none'}
+    focal_length_m : float
+        For 'thin_lens'.
+
+    """
+    if method == 'none':
+        return [1.0] * len(stack)
+    if method == 'thin_lens':
+        return [thin_lens_scale(each.distance_m, reference.distance_m, focal_length_m)
+                for each in stack]
+    return [1.0 if each is reference else measured_scale(each.thumbnail, reference.thumbnail)
+            for each in stack]
+
+
 def movement(image: np.ndarray, reference: np.ndarray) -> float:
     """
     Return how far the camera's picture moved between two slices, roughly.
@@ -152,6 +181,33 @@ def movement(image: np.ndarray, reference: np.ndarray) -> float:
     if mean_slope < 0.05:
         return 0.0
     return float(np.abs(difference).mean()) / mean_slope / image.shape[1]
+
+
+def all_in_focus(images: Sequence[np.ndarray]) -> np.ndarray:
+    """
+    Make one picture of a stack that is sharp wherever one of its slices is.
+
+    Parameters
+    ----------
+    images : N arrays (H, W, 3) uint8
+        Of equal scale.
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
+
+    """
+    best, result = None, None
+    for image in images:
+        contrast = cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.CV_32F, ksize=3)
+        contrast = cv2.GaussianBlur(cv2.multiply(contrast, contrast), (0, 0), FUSION_PX)
+        if best is None:
+            best, result = contrast, image.copy()
+            continue
+        better = contrast > best
+        np.copyto(best, contrast, where=better)
+        np.copyto(result, image, where=better[..., None])
+    return result
 
 
 def aligned(images: Sequence[np.ndarray], scales: Sequence[float],

@@ -44,6 +44,8 @@ class Slice(NamedTuple):
         None where the camera does not tell.
     thumbnail : (h, w) float32 array or None
         For the comparison with other slices, see focus_alignment.thumbnail.
+    kind : str
+        Encoding and frame, for instance: within a stack it does not change.
     source : object
         Whatever else belongs to the image; handed through.
 
@@ -54,6 +56,7 @@ class Slice(NamedTuple):
     image: np.ndarray
     f_number: float | None = None
     thumbnail: np.ndarray | None = None
+    kind: str = ''
     source: Any = None
 
 
@@ -106,6 +109,11 @@ class StackRules:
     timeout_s: float = math.inf
     missing: str = 'wait'
     moved: Callable[[Slice, Slice], bool] = never
+
+
+def newest(stack: Sequence[Slice]) -> Slice:
+    """Return the slice that was taken last: depth is of its moment and its scale."""
+    return max(stack, key=lambda each: each.stamp_ns)
 
 
 def check_distance(distance_m: float, focal_length_m: float = 0.0) -> None:
@@ -180,8 +188,8 @@ class StackAssembler:
             self.slices = []
             return Added((), Restart('sweep too long', (
                 f'the camera sweeps over at least {longest} focus distances, a stack has '
-                f'{self.rules.size}: let it sweep over as many, or set slices to its number, if '
-                'the model takes so many')))
+                f'{self.rules.size}: let it sweep over {self.rules.size}, or set stack.slices to '
+                'the number of the camera, if the model takes so many')))
         return self._place(new, restart)
 
     def _place(self, new: Slice, restart: Restart | None) -> Added:
@@ -237,6 +245,9 @@ class StackAssembler:
             return Restart('settings', (
                 f'the f-number changed from {last.f_number} to {new.f_number}: the stack starts '
                 'anew'))
+        if new.kind != last.kind:
+            return Restart('settings', (
+                f'the camera changed from {last.kind} to {new.kind}: the stack starts anew'))
         # Against the oldest one, which a slow movement has left farthest behind.
         if self.rules.moved(self.slices[0], new) or self.rules.moved(last, new):
             return Restart('moved', 'the camera moved during a sweep: the stack starts anew')
@@ -249,7 +260,7 @@ class StackAssembler:
         self.slices = young
         return None if not dropped else Restart('timeout', (
             f'{dropped} slices are older than {self.rules.timeout_s:g} s and do not count any '
-            'more: sweep faster, or raise stack_timeout'))
+            'more: sweep faster, or raise stack.timeout'))
 
 
 class _Run:

@@ -34,12 +34,16 @@ def make_model(tmp_path_factory) -> Callable[..., Path]:
 def build_model(path: Path, kind: str = 'metric', *, depth: float = 2.0, brightness: float = 0.0,
                 nan: str = '', confidence: float | None = None, contract: bool = True,
                 work: int = 0, fails: bool = False, height: int = 48, width: int = 64,
-                size_multiple: int = 0, canonical_focal_px: float | None = None, **spec) -> Path:
+                size_multiple: int = 0, canonical_focal_px: float | None = None,
+                frames: int = 1, frames_range: tuple[int, ...] = (), **spec) -> Path:
     """Write a network whose output follows from its input by hand.
 
     The output is ``depth + brightness * b`` where b is the mean of the normalised channels
     (the normalisation is x / 255, so b is 0..1), in the unit of `kind`: a model of kind ``log``
     with depth=0.5 says exp(0.5) m.
+
+    With more than one frame it is a model for focus stacks instead, whose output is, in each
+    pixel, the (canonical) focus distance of the slice that is sharpest about it.
 
     Parameters
     ----------
@@ -58,10 +62,17 @@ def build_model(path: Path, kind: str = 'metric', *, depth: float = 2.0, brightn
         about 0.3 ms each.
     fails : bool
         Whether the network ends in an error at run time for a white image.
-    height, width, size_multiple, canonical_focal_px, **spec
+    height, width, size_multiple, canonical_focal_px, frames, frames_range, **spec
         Fields of the contract.
     """
     shape = ('h', 'w') if size_multiple else (height, width)
+    if frames > 1:
+        _save_stack_model(path, 'n' if frames_range else frames, shape)
+        write_spec(path, replace(
+            spec_of(kind), input_height=height, input_width=width, size_multiple=size_multiple,
+            canonical_focal_px=canonical_focal_px, frames=frames, frames_range=frames_range,
+            extra_inputs=('focus_distances',), **spec))
+        return path
     outputs = ['depth'] if confidence is None else ['depth', 'confidence']
     nodes, weights = _network(depth, brightness, nan, confidence, work)
     if fails:
@@ -79,6 +90,33 @@ def build_model(path: Path, kind: str = 'metric', *, depth: float = 2.0, brightn
                                  size_multiple=size_multiple, confidence=confidence is not None,
                                  canonical_focal_px=canonical_focal_px, **spec))
     return path
+
+
+def _save_stack_model(path: Path, frames: int | str, shape: tuple) -> None:
+    """Write a network that picks the focus distance of the sharpest slice, over 15 x 15 pixels."""
+    laplacian = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32).reshape(1, 1, 3, 3)
+    weights = [numpy_helper.from_array(laplacian, 'laplacian'),
+               numpy_helper.from_array(np.array([-1], np.int64), 'flat'),
+               numpy_helper.from_array(np.array([0], np.int64), 'first')]
+    nodes = [helper.make_node('Squeeze', ['image', 'first'], ['slices']),
+             helper.make_node('ReduceMean', ['slices'], ['grey'], axes=[1], keepdims=1),
+             helper.make_node('Conv', ['grey', 'laplacian'], ['edges'], pads=[1, 1, 1, 1]),
+             helper.make_node('Abs', ['edges'], ['contrast']),
+             helper.make_node('AveragePool', ['contrast'], ['sharpness'],
+                              kernel_shape=[15, 15], pads=[7, 7, 7, 7]),
+             helper.make_node('ArgMax', ['sharpness'], ['sharpest'], axis=0, keepdims=1),
+             helper.make_node('Reshape', ['focus_distances', 'flat'], ['distances']),
+             helper.make_node('Gather', ['distances', 'sharpest'], ['depth'])]
+    inputs = {'image': (1, frames, 3, *shape), 'focus_distances': (1, frames)}
+    graph = helper.make_graph(
+        nodes, 'test',
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+         for name, dims in inputs.items()],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, (1, 1, *shape))], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)],
+                              ir_version=IR_VERSION)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
 
 
 def spec_of(kind: str) -> ModelSpec:

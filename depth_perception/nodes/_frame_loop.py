@@ -10,6 +10,8 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
+from depth_perception.focus_estimator import FocusStackError
+from depth_perception.focus_stack import FocusError
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._encodings import MessageError
@@ -30,7 +32,8 @@ class EngineError(ValueError):
 
 # What makes a frame unusable, and the name under which it is counted.
 REASONS = {MessageError: 'message', ImageError: 'image', SizeError: 'sizes', EngineError: 'engine',
-           PointCloudError: 'point cloud', StereoError: 'stereo'}
+           PointCloudError: 'point cloud', StereoError: 'stereo',
+           FocusError: 'focus', FocusStackError: 'focus stack'}
 
 
 class _Queued(NamedTuple):

@@ -77,28 +77,36 @@ class StampPairer:
     ----------
     nearest_gap_ns : int or None
         Difference between the last stamp and the nearest of the other side that waited.
+    unmatched : list of int
+        Messages of each side so far that were given up for want of a partner.
 
     """
 
     def __init__(self, size: int) -> None:
         self._sides = _Side(size), _Side(size)
         self.nearest_gap_ns: int | None = None
+        self.unmatched = [0, 0]
 
     def add(self, side: int, stamp: int, message: Any,
             tolerance_ns: int) -> tuple[Any, Any] | None:
         """Add a message to side 0 or 1; return the pair (side 0, side 1) that it completes."""
         mine, others = self._sides[side], self._sides[1 - side].waiting
         if mine.monitor.step(stamp).jumped_back:
-            mine.waiting.clear()
+            self._give_up(side)
         partner = min(others, key=lambda other: abs(other.stamp - stamp), default=None)
         self.nearest_gap_ns = None if partner is None else abs(partner.stamp - stamp)
         if partner is None or self.nearest_gap_ns > self._limit(tolerance_ns):
+            self.unmatched[side] += len(mine.waiting) == mine.waiting.maxlen
             mine.waiting.append(_Waiting(stamp, message))
             return None
-        mine.waiting.clear()
+        self._give_up(side)
         while others.popleft() is not partner:
-            pass
+            self.unmatched[1 - side] += 1
         return (message, partner.message) if side == 0 else (partner.message, message)
+
+    def _give_up(self, side: int) -> None:
+        self.unmatched[side] += len(self._sides[side].waiting)
+        self._sides[side].waiting.clear()
 
     def _limit(self, tolerance_ns: int) -> float:
         # beyond half a period a nearer partner is still to come: a fast camera's neighbour

@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
     'camera_node': 'CameraConfig',
     'depth_node': 'DepthConfig',
+    'focus_camera_node': 'FocusCameraConfig',
+    'focus_depth_node': 'FocusDepthConfig',
     'point_cloud_node': 'PointCloudConfig',
     'stereo_view_node': 'StereoViewConfig',
 }

@@ -93,7 +93,7 @@ def test_every_entry_point_leads_to_a_main():
                if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     modules = [match[2] for text in strings
                if (match := re.fullmatch(r'([\w-]+) = ([\w.]+):main', text))]
-    assert len(modules) == 5
+    assert len(modules) == 7
     for module in modules:
         tree = parse(ROOT / (module.replace('.', '/') + '.py'))
         assert 'main' in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
