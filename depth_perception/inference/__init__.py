@@ -9,6 +9,10 @@ from depth_perception.estimator import Engine
 from depth_perception.model_spec import find_model, read_spec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from depth_perception.inference.engine_cache import BuildOptions
+    from depth_perception.inference.engine_store import EngineStore
     from depth_perception.inference.serving import ServingEngine
 
 BACKENDS = ('auto', 'cpu', 'cuda')
@@ -101,16 +105,39 @@ def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEng
 
     if settings.backend not in BUILT:
         return ServingEngine(path, spec, plain_backend=settings.backend, threads=settings.threads)
+    plain = 'cpu' if settings.backend == 'graph' else 'auto'
+    return ServingEngine(path, spec, plain_backend=plain, threads=settings.threads,
+                         store=make_store(path, settings), force=settings.force)
+
+
+def make_store(model: str | Path, settings: EngineSettings,
+               options: BuildOptions | None = None) -> EngineStore:
+    """Say how engines of a model are built and where they are kept.
+
+    Parameters
+    ----------
+    model : str or Path
+    settings : EngineSettings
+        With a backend of BUILT.
+    options : BuildOptions, optional
+        Sizes and flags; by default those for the usual cameras.
+
+    Raises
+    ------
+    ModelError, BackendError
+        As `serve` does.
+    """
+    settings = _resolved(settings)
+    path = find_model(model)
+    spec = read_spec(path)
     from depth_perception.inference.engine_cache import BuildOptions, EngineCache
     from depth_perception.inference.engine_store import EngineStore, build_sizes
 
-    flags = {'calibration': settings.calibration} if settings.precision == 'int8' else {}
-    options = BuildOptions(settings.precision, *build_sizes(spec), flags)
-    store = EngineStore(path, spec, _builder(settings), options, EngineCache(),
-                        settings.engine_file)
-    plain = 'cpu' if settings.backend == 'graph' else 'auto'
-    return ServingEngine(path, spec, plain_backend=plain, threads=settings.threads, store=store,
-                         force=settings.force)
+    if options is None:
+        flags = {'calibration': settings.calibration} if settings.precision == 'int8' else {}
+        options = BuildOptions(settings.precision, *build_sizes(spec), flags)
+    return EngineStore(path, spec, _builder(settings), options, EngineCache(),
+                       settings.engine_file)
 
 
 def _resolved(settings: EngineSettings) -> EngineSettings:

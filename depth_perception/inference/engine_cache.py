@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 import fcntl
 import hashlib
 import json
@@ -19,72 +19,22 @@ import os
 from pathlib import Path
 import tempfile
 import time
-from typing import Any, Protocol
+from typing import Any
 
-from depth_perception.estimator import Engine
 from depth_perception.external_data import external_files
-from depth_perception.model_spec import ModelSpec, load_graph
+from depth_perception.inference.builder import Builder, BuildOptions, BuildStopped, Progress
+from depth_perception.model_spec import load_graph
 
-PRECISIONS = ('fp32', 'fp16', 'mixed', 'int8')
-Size = tuple[int, int]      # height, width of the network input
-# progress(share done 0..1, what is being done) -> False to stop the build
-Progress = Callable[[float, str], bool]
+__all__ = ['BuildOptions', 'BuildStopped', 'Builder', 'CacheError', 'EngineCache', 'EngineKey',
+           'Entry', 'Progress', 'Slot', 'cache_folder']
 
 LIMIT_BYTES = 8 << 30
 _LOCK_POLL_S = 0.1
+_FIELDS = {'key', 'sha256', 'size', 'verdict'}
 
 
 class CacheError(ValueError):
     """The cache folder, or a file in it, cannot be used; the message says which and why."""
-
-
-class BuildStopped(Exception):
-    """A build that ended early because ``progress`` said so; nothing is left of it."""
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How an engine is built; all of it is part of the cache's key.
-
-    Attributes
-    ----------
-    precision : str
-        One of PRECISIONS.
-    smallest, typical, largest : (height, width)
-        Of the network input, pixels; all equal where the size is fixed.
-    flags : dict of str
-        What else a builder takes, by name.
-    """
-
-    precision: str
-    smallest: Size
-    typical: Size
-    largest: Size
-    flags: dict[str, str] = field(default_factory=dict, hash=False)
-
-
-class Builder(Protocol):
-    """Turns a model into an engine that is worth keeping.
-
-    Attributes
-    ----------
-    name : str
-        ``tensorrt``, ``onnxruntime graph``.
-    version : str
-        Of the library that builds and runs it; an engine of another version is not used.
-    device : str
-        What it is built for, such as ``NVIDIA H200 sm_90`` or the name of the CPU.
-    """
-
-    name: str
-    version: str
-    device: str
-
-    def build(self, model_path: Path, options: BuildOptions, progress: Progress) -> bytes:
-        """Build; raises BackendError if it cannot, BuildStopped if `progress` returns False."""
-
-    def load(self, blob: bytes, spec: ModelSpec) -> Engine:
-        """Make a warm engine of what `build` gave; raises BackendError if it cannot."""
 
 
 @dataclass(frozen=True)
@@ -253,10 +203,10 @@ class EngineCache:
                                        slot.record.stat().st_mtime))
         return sorted(found, key=lambda entry: -entry.used)
 
-    def clear(self) -> int:
-        """Remove everything, damaged entries as well; return the bytes that are free now."""
+    def clear(self, model: str = '') -> int:
+        """Remove what `model` has, or everything; return the bytes that are free now."""
         freed = 0
-        for file in self.folder.glob('*.engine*'):
+        for file in self.folder.glob(f'{model or "*"}-*.engine*'):
             freed += file.stat().st_size
             file.unlink(missing_ok=True)
         return freed
@@ -275,14 +225,28 @@ def remove(slot: Slot) -> None:
     slot.engine.unlink(missing_ok=True)
 
 
+def judged(slot: Slot) -> bool:
+    """Whether a verdict lies beside the engine, or beside what is left of it."""
+    try:
+        return bool(_record(slot)['verdict'])
+    except (OSError, ValueError):
+        return False
+
+
 def _read_record(slot: Slot) -> dict[str, Any] | None:
     """The record, or None where it is damaged or the engine has not the size it tells."""
     try:
-        record = json.loads(slot.record.read_text(encoding='utf-8'))
-        sound = record['size'] == slot.engine.stat().st_size and {'key', 'sha256'} <= set(record)
-    except (ValueError, TypeError, KeyError):
+        record = _record(slot)
+    except ValueError:
         return None
-    return record if sound else None
+    return record if record['size'] == slot.engine.stat().st_size else None
+
+
+def _record(slot: Slot) -> dict[str, Any]:
+    record = json.loads(slot.record.read_text(encoding='utf-8'))
+    if not isinstance(record, dict) or not set(record) >= _FIELDS:
+        raise ValueError('not a record')
+    return record
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -16,15 +16,13 @@ import numpy as np
 
 from depth_perception.estimator import Engine
 from depth_perception.inference import BackendError
+from depth_perception.inference.builder import Builder, BuildOptions, Progress, Size
 from depth_perception.inference.engine_cache import (
-    Builder,
-    BuildOptions,
     CacheError,
     EngineCache,
     EngineKey,
-    Progress,
-    Size,
     Slot,
+    judged,
 )
 from depth_perception.inference.onnx_engine import OnnxEngine
 from depth_perception.inference.verification_pictures import Picture, verification_pictures
@@ -73,7 +71,8 @@ class EngineStore:
     cache : EngineCache
     engine_file : str
         Where the engine lies instead of in the cache, or shall lie; '': in the cache. An engine
-        that is there without a record (of another tool) is used if it can be verified.
+        that is there and was never verified (of another tool, or built ahead of time where its
+        GPU is not) is used if it passes here.
 
     Raises
     ------
@@ -89,8 +88,8 @@ class EngineStore:
         if self._file is not None and self._file.is_dir():
             raise BackendError(f'engine_file_path {self._file} is a folder; give the path of a '
                                'file, which is written if it does not exist')
-        self._foreign = self._file is not None and self._file.exists() and not Slot(
-            self._file).record.exists()
+        self._foreign = self._file is not None and self._file.exists() and not judged(
+            Slot(self._file))
 
     @property
     def name(self) -> str:
@@ -120,6 +119,36 @@ class EngineStore:
         key = self.key(self.precision)
         found = None if self._foreign else self._from_cache(self.slot(key), key)
         return found if found is not None and found.engine is not None else None
+
+    def judge(self) -> Verdict:
+        """Verify the engine that is there on all pictures and keep the verdict beside it.
+
+        Raises
+        ------
+        BackendError
+            If it is not there, or not loadable here.
+        """
+        if self._foreign:
+            found = self._from_file(self.precision)
+            if found.verdict is None:
+                raise BackendError(found.problem)
+            if found.engine is not None:
+                found.engine.close()
+            return found.verdict
+        key = self.key(self.precision)
+        slot = self.slot(key)
+        kept = self._cache.read(slot, key)
+        if kept is None:
+            raise BackendError(f'{slot.engine} is stale, damaged or missing; it will be built '
+                               'again when it is needed')
+        blob, record = kept
+        if not blob:    # one that was refused is not kept
+            return Verdict.from_json(record['verdict'])
+        found = self._judged(self._builder.load(blob, self._spec), self.precision, slice(None))
+        if found.engine is not None:
+            found.engine.close()
+        self._cache.write(slot, key, blob, found.verdict.as_json())
+        return found.verdict
 
     def obtain(self, precision: str, *, force: bool, progress: Progress,
                stopped: Callable[[], bool]) -> Obtained:

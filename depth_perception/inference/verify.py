@@ -34,9 +34,16 @@ import numpy as np
 
 from depth_perception.estimator import Engine
 from depth_perception.inference import BackendError
-from depth_perception.inference.verification_pictures import Picture, verification_pictures
+from depth_perception.inference.verification_pictures import (
+    PICTURES,
+    Picture,
+    verification_pictures,
+)
 from depth_perception.model_contract import ModelSpec
 from depth_perception.preprocessing import ImageError
+
+__all__ = ['FALL_BACK', 'PICTURES', 'Comparison', 'Limits', 'Picture', 'Verdict',
+           'verification_pictures', 'verify', 'version_warnings']
 
 _SHARES = np.array([0.05, 0.95])    # quantiles between which the values of a relative model spread
 
