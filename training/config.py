@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-import difflib
 from pathlib import Path
-import types
-import typing
 from typing import Any
 
 import yaml
 
+from training.typed_values import ConfigError, refuse_unknown, typed_value
 
-class ConfigError(ValueError):
-    """A config that cannot be read, names an unknown key or holds a value of the wrong type."""
+__all__ = ['Config', 'ConfigError', 'Data', 'Epochs', 'Phase', 'Trainer', 'config_from',
+           'load_config', 'refuse_unknown', 'typed_value']
 
 
 OPTIMIZERS = ('adamw', 'adam', 'sgd')
@@ -64,12 +61,43 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Epochs:
+    """Epochs of a phase whose loss changes from one to the next (loss spt).
+
+    Attributes
+    ----------
+    count : int
+        Of the phase, which ends with the last one. 0: an epoch is the stretch between two
+        validations, and steps or minutes end the phase.
+    first_samples, double_every, most_samples : int
+        Samples of the first epoch; epochs after which their number doubles; its limit. A phase
+        with `minutes` has epochs of equal time instead.
+    validate_every : int
+        Epochs from one validation to the next.
+    """
+
+    count: int = 0
+    first_samples: int = 20
+    double_every: int = 5
+    most_samples: int = 160
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ConfigError(f'epochs.count is {self.count}; it must be 0 (none) or more')
+        for name in ('first_samples', 'double_every', 'most_samples', 'validate_every'):
+            if getattr(self, name) < 1:
+                raise ConfigError(f'epochs.{name} is {getattr(self, name)}; it must be at least 1')
+
+
+@dataclass(frozen=True)
 class Data:
     """What to sample.
 
     `dataset` is a name in training.data.DATASETS; `root` is its folder and `options` are its own
     settings. `views` and `weights` are those of mixed: views rendered, and sampling weight, per
-    entry of splits.yaml (empty: the defaults).
+    entry of splits.yaml (empty: the defaults). With `labels` the items have segmentation targets
+    as well, where the data set has them.
     """
 
     dataset: str = 'mixed'
@@ -77,6 +105,7 @@ class Data:
     options: dict[str, Any] = field(default_factory=dict)
     views: dict[str, int] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+    labels: bool = False
     workers: int = 1
     validation_images: int = 200
 
@@ -171,6 +200,7 @@ class Config:
     init: str = ''
     resume: bool = False
     loss: dict[str, Any] = field(default_factory=dict)
+    epochs: Epochs = field(default_factory=Epochs)
     data: Data = field(default_factory=Data)
     trainer: Trainer = field(default_factory=Trainer)
 
@@ -215,7 +245,7 @@ def config_from(
     tree = yaml.safe_load(yaml.safe_dump(dict(tree)))  # a copy, with lists for tuples
     for override in overrides:
         _override(tree, override)
-    return _build(kind, tree, '')
+    return typed_value(kind, tree, '')
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
@@ -241,60 +271,3 @@ def _index(text: str, items: list, key: str) -> int:
     if not text.isdigit() or int(text) >= len(items):
         raise ConfigError(f'{key!r}: {text!r} is no index; the list has {len(items)} items from 0')
     return int(text)
-
-
-def _build(kind: type, tree: Any, where: str) -> Any:
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f'{where or "config"} is {tree!r}; it must be a mapping of keys')
-    hints = typing.get_type_hints(kind)
-    refuse_unknown(tree, hints, where)
-    for item in dataclasses.fields(kind):
-        required = (item.default, item.default_factory) == (dataclasses.MISSING,) * 2
-        if required and item.name not in tree:
-            raise ConfigError(f'key {where}{item.name} is missing')
-    values = {key: typed_value(hints[key], value, where + key) for key, value in tree.items()}
-    return kind(**values)
-
-
-def refuse_unknown(tree: Mapping, known: Iterable[str], where: str) -> None:
-    """Raise ConfigError for the first key of `tree` that is not known, naming the nearest."""
-    known = list(known)
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
-            hint = f'the nearest known is {where}{near[0]}' if near else 'there are none'
-            raise ConfigError(f'unknown key {where}{key}; {hint}')
-
-
-def typed_value(kind: Any, value: Any, where: str) -> Any:
-    """Return `value` as the annotated type `kind`: dataclasses, tuples, dicts, plain types.
-
-    Raises
-    ------
-    ConfigError
-        It is of another type; the message begins with `where`.
-    """
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, where + '.')
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(typed_value(arguments[0], x, f'{where}.{i}') for i, x in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return {str(k): typed_value(arguments[1], v, f'{where}.{k}') for k, v in value.items()}
-    if isinstance(kind, types.GenericAlias):
-        raise ConfigError(f'{where} is {value!r}; its type must be {origin.__name__}')
-    return _plain(kind, value, where)
-
-
-def _plain(kind: type, value: Any, where: str) -> Any:
-    if kind is float and not isinstance(value, bool):
-        # PyYAML reads 1e-4 as text: YAML 1.1 wants a dot in a float.
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
-    elif type(value) is kind:
-        return value
-    raise ConfigError(f'{where} is {value!r}; its type must be {kind.__name__}')

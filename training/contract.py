@@ -78,11 +78,12 @@ def model_spec(
     config: Config, network: nn.Module, training_data: str,
     blur_scale_range: tuple[float, float] | None = None,
 ) -> ModelSpec:
-    """Contract of a network; its nominal input is that of the last phase.
+    """Contract of a network; its nominal input is that of the last phase, or its only one.
 
     `blur_scale_range` is what a network for focus stacks was trained on (training.stacks).
     """
-    height, width = config.phases[-1].height, config.phases[-1].width
+    last = config.phases[-1]
+    height, width = getattr(network, 'input_size', (last.height, last.width))
     per_width = focal_per_width(network)
     return ModelSpec(
         name=config.name,

@@ -48,8 +48,9 @@ class DepthData(L.LightningDataModule):
         self.train_set = build_data(config, phase, 'train')
         self.val_set = build_data(config, phase, 'val')
         self._data = config.data
+        self._has_epochs = config.epochs.count > 0
         self._batch_size = phase.batch_size
-        self._state = {'epoch': 0, 'batches': 0}
+        self._state = {'epoch': 0, 'batches': 0, 'length': 0}
 
     @property
     def sources(self) -> list[str]:
@@ -62,9 +63,14 @@ class DepthData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of this process; each has its full size."""
-        sampler = Share(len(self.train_set), self.trainer.global_rank, self.trainer.world_size)
-        sampler.start = self._state['batches'] * self._batch_size
-        self.set_epoch(self._state['epoch'])
+        count, state = len(self.train_set), self._state
+        if self._has_epochs:  # then this is called for each of them, and the task says its length
+            state, self._state = self._state, {'epoch': 0, 'batches': 0, 'length': 0}
+            size, task = self._batch_size * self.trainer.world_size, self.trainer.lightning_module
+            count = size * (state['length'] or task.batches_of_epoch(size))
+        sampler = Share(count, self.trainer.global_rank, self.trainer.world_size)
+        sampler.start = state['batches'] * self._batch_size
+        self.set_epoch(self.trainer.current_epoch if self._has_epochs else state['epoch'])
         return self._loader(self.train_set, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
@@ -82,11 +88,12 @@ class DepthData(L.LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps."""
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return {'epoch': self.trainer.current_epoch, 'batches': progress.ready}
+        return {'epoch': self.trainer.current_epoch, 'batches': progress.ready,
+                'length': int(self.trainer.num_training_batches)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on behind the batches that a checkpoint counts."""
-        self._state = state
+        self._state = {'length': 0} | state
 
 
 def thinned(data: Dataset, count: int) -> Dataset:

@@ -15,6 +15,7 @@ from training.data import DATASETS, AugmentConfig, DataConfig
 from training.losses import LOSSES
 from training.models import MODELS
 
+ENDLESS = 2**31
 _PLAIN = (bool, int, float, str)
 
 
@@ -70,6 +71,8 @@ def build_data(config: Config, phase: Phase, split: str, *, augment: bool = True
     """
     settings, trainer = config.data, config.trainer
     batches = trainer.validate_every_steps * trainer.accumulate
+    if config.epochs.count:
+        batches = ENDLESS  # the sampler ends each epoch
     data = DataConfig(
         height=phase.height,
         width=phase.width,
@@ -77,6 +80,7 @@ def build_data(config: Config, phase: Phase, split: str, *, augment: bool = True
         seed=config.seed,
         views=settings.views,
         weights=settings.weights,
+        labels=settings.labels,
         augmentation=AugmentConfig(zoom=(1.0, phase.max_zoom)),
         root=settings.root,
         options=settings.options,
@@ -96,10 +100,25 @@ def check(config: Config) -> None:
     chosen(DATASETS, config.data.dataset, 'data set')
     with torch.device('meta'):
         network = build_network(config.model, config.model_options)
+    _check_joint(config, network)
     for index, phase in enumerate(config.phases):
         build_loss(config, phase)
         _check_size(network, config.model, phase, f'phases.{index}')
         _check_stage(network, config.model, phase, f'phases.{index}')
+
+
+def _check_joint(config: Config, network: nn.Module) -> None:
+    # What only the joint loss knows, and what it must know of the network.
+    kind, loss = network.output_kind, config.loss
+    if loss['name'] != 'spt':
+        if config.epochs.count:
+            raise ConfigError(f'epochs.count is {config.epochs.count}, for loss spt alone; loss '
+                              f"is {loss['name']}: leave epochs out")
+        return
+    if bool(loss.get('metric', False)) == (kind == 'relative'):
+        right = 'false' if kind == 'relative' else 'true'
+        raise ConfigError(f'loss.metric must be {right} for {config.model}, whose output is '
+                          f'{kind}')
 
 
 def _check_size(network: nn.Module, model: str, phase: Phase, where: str) -> None:

@@ -19,15 +19,17 @@ from torch import nn
 from training.arguments import parse
 from training.callbacks import MONITORED, Keeper, WaitingTime
 from training.checkpoint import AtomicCheckpointIO, CheckpointError, load_init, load_into
-from training.config import Config, ConfigError, Phase, Trainer
+from training.config import Config, ConfigError, Phase
 from training.data import DataError, SplitError
 from training.data.root import sentence
 from training.data_module import DepthData
+from training.joint_task import JointTask
 from training.registry import build_network, check
 from training.task import DepthTask, TrainingError
 
 log = logging.getLogger(__name__)
 
+TASKS = {'spt': JointTask}  # by loss; others train depth alone
 RANKS = ('LOCAL_RANK', 'NODE_RANK', 'RANK', 'SLURM_PROCID')
 
 
@@ -81,9 +83,9 @@ def _fit(network: nn.Module, config: Config, phase: Phase, finished: Path) -> No
     if phase.stage:
         network.set_stage(phase.stage)
     data = DepthData(config, phase)
-    task = DepthTask(network, config, phase, data.sources)
+    task = TASKS.get(config.loss['name'], DepthTask)(network, config, phase, data.sources)
     keeper = Keeper(folder, config.trainer.checkpoint_minutes, config.trainer.patience > 0)
-    trainer = _trainer(config.trainer, phase, folder, keeper)
+    trainer = _trainer(config, phase, folder, keeper)
     trainer.fit(task, datamodule=data, weights_only=True, ckpt_path=resumed)
     waited = trainer.profiler.share
     if config.trainer.patience and keeper.best.exists():
@@ -98,7 +100,8 @@ def _fit(network: nn.Module, config: Config, phase: Phase, finished: Path) -> No
              MONITORED, trainer.callback_metrics[MONITORED], 100 * waited)
 
 
-def _trainer(settings: Trainer, phase: Phase, folder: Path, keeper: Keeper) -> L.Trainer:
+def _trainer(config: Config, phase: Phase, folder: Path, keeper: Keeper) -> L.Trainer:
+    settings, has_epochs = config.trainer, config.epochs.count > 0
     callbacks = [keeper, TQDMProgressBar(refresh_rate=20)]
     if settings.ema_decay:
         callbacks.insert(0, EMAWeightAveraging(decay=settings.ema_decay))
@@ -114,7 +117,9 @@ def _trainer(settings: Trainer, phase: Phase, folder: Path, keeper: Keeper) -> L
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip or None,
         max_steps=phase.steps,
-        max_epochs=-1,
+        max_epochs=config.epochs.count or -1,
+        check_val_every_n_epoch=config.epochs.validate_every if has_epochs else 1,
+        reload_dataloaders_every_n_epochs=1 if has_epochs else 0,  # each has its own length
         num_sanity_val_steps=0,
         log_every_n_steps=20,
         use_distributed_sampler=False,  # DepthData gives each process its share

@@ -81,7 +81,7 @@ def test_a_constant_prediction_of_a_constant_truth_has_a_finite_gradient(name):
     assert torch.isfinite(log_depth.grad).all()
 
 
-@pytest.mark.parametrize('name', [name for name in LOSSES if name != 'smoothness'])
+@pytest.mark.parametrize('name', [name for name in LOSSES if name not in ('smoothness', 'spt')])
 def test_a_perfect_prediction_costs_nothing(name):
     _, depth, image = random_case()
     loss = build_loss(name)(depth.log().nan_to_num(0), depth, image)

@@ -17,6 +17,7 @@ HALF_NAN_BITS = 0x7E00  # NaN of float16, as OpenCV needs it for its 16-bit inte
 GREY = np.array([0.299, 0.587, 0.114])
 NOISE_SIGMAS = (1.5, 3.0, 5.0, 8.0, 12.0)
 NOISE_SHIFT = 32
+UNLABELLED = 255  # stored segmentation target of a pixel that has none
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,13 @@ def apply_crop(image: np.ndarray, depth: np.ndarray, focal_px: float, crop: Crop
     return picture, bits.view(np.float16).astype(np.float32), focal_px / crop.scale
 
 
+def cut_labels(labels: np.ndarray, crop: Crop, height: int, width: int) -> np.ndarray:
+    """Cut segmentation targets (H, W) uint8 as `apply_crop` cuts depth; UNLABELLED outside."""
+    return cv2.warpAffine(labels, crop.matrix(height, width), (width, height),
+                          flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+                          borderMode=cv2.BORDER_CONSTANT, borderValue=UNLABELLED)
+
+
 def _halved(image: np.ndarray, matrix: np.ndarray, scale: float):
     """Shrink by averaging until bilinear sampling no longer skips pixels of the view."""
     while scale >= 1.8:
@@ -212,6 +220,16 @@ def augment(
     height: int, width: int, config: AugmentConfig,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return a randomly changed (height, width) picture of a view; see apply_crop for types."""
+    return augment_labelled(image, depth, None, focal_px, rng, height, width, config)[:3]
+
+
+def augment_labelled(
+    image: np.ndarray, depth: np.ndarray, labels: np.ndarray | None, focal_px: float,
+    rng: np.random.Generator, height: int, width: int, config: AugmentConfig,
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray | None]:
+    """Return what `augment` does, by the same random numbers, and its segmentation targets."""
     crop = random_crop(rng, *depth.shape, height, width, config)
+    if labels is not None:
+        labels = cut_labels(labels, crop, height, width)
     image, depth, focal_px = apply_crop(image, depth, focal_px, crop, height, width)
-    return change_picture(image, rng, config), depth, focal_px
+    return change_picture(image, rng, config), depth, focal_px, labels

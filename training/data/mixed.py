@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from training.data.augment import AugmentConfig, apply_crop, augment, fitted_crop
+from training.data.augment import (
+    UNLABELLED,
+    AugmentConfig,
+    apply_crop,
+    augment_labelled,
+    cut_labels,
+    fitted_crop,
+)
 from training.data.faults import LIMIT, LISTED
 from training.data.render import PROCEDURAL
 from training.data.root import CACHE_FOLDER, DataError, data_root
@@ -53,6 +60,8 @@ class DataConfig:
         Folder of the stored views.
     augmentation
         How views are changed, see AugmentConfig.
+    labels
+        Whether the items have segmentation targets.
     """
 
     height: int = 240
@@ -65,6 +74,7 @@ class DataConfig:
     view_size: tuple[int, int] = (HEIGHT, WIDTH)
     cache: Path = CACHE_FOLDER
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    labels: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, 'weights', dict(self.weights or DEFAULT_WEIGHTS))
@@ -134,11 +144,29 @@ class Views:
         return self._maps[entry][shard][number - before]
 
 
-def _item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, name: str) -> dict:
-    return {'image': torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+def _item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, name: str,
+          labels: np.ndarray | None = None) -> dict:
+    item = {'image': torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             'depth': torch.from_numpy(depth),
             'focal_px': torch.tensor(focal_px, dtype=torch.float32),
             'source': source, 'name': name}
+    return item if labels is None else item | {'labels': label_tensor(labels)}
+
+
+def label_tensor(labels: np.ndarray) -> torch.Tensor:
+    """Return stored segmentation targets as the loss takes them: int64, -1 where there is none."""
+    return torch.from_numpy(np.where(labels == UNLABELLED, -1, labels.astype(np.int64)))
+
+
+def _labels(record: np.void) -> np.ndarray | None:
+    return record['labels'] if 'labels' in record.dtype.names else None
+
+
+def _fitted(record: np.void, height: int, width: int) -> tuple:
+    # Image, depth, focal length and targets of a whole view, unchanged.
+    crop, labels = fitted_crop(*record['depth'].shape, height, width), _labels(record)
+    cut = None if labels is None else cut_labels(labels, crop, height, width)
+    return *apply_crop(record['image'], record['depth'], _focal(record), crop, height, width), cut
 
 
 def _focal(record: np.void) -> float:
@@ -149,7 +177,8 @@ class TrainViews(Dataset):
     """Endless random training items; item i of epoch e is the same in any run and worker.
 
     Items: image uint8 (3, H, W) RGB, depth float32 (H, W) metres with NaN where invalid,
-    focal_px float32 at (H, W), source (entry of splits.yaml), name.
+    focal_px float32 at (H, W), source (entry of splits.yaml), name; with config.labels also
+    labels int64 (H, W), -1 where there is none: procedural rooms alone have any.
     """
 
     def __init__(self, views: Views, config: DataConfig, changed: bool = True):
@@ -181,12 +210,12 @@ class TrainViews(Dataset):
         record = self.views.read(entry, int(rng.integers(self.views.counts[entry])))
         size = (config.height, config.width)
         if self.changed:
-            picture = augment(record['image'], record['depth'], _focal(record), rng, *size,
-                              config.augmentation)
+            *picture, labels = augment_labelled(
+                record['image'], record['depth'], _labels(record), _focal(record), rng, *size,
+                config.augmentation)
         else:
-            crop = fitted_crop(*record['depth'].shape, *size)
-            picture = apply_crop(record['image'], record['depth'], _focal(record), crop, *size)
-        return _item(*picture, self.views.names[entry], str(record['name']))
+            *picture, labels = _fitted(record, *size)
+        return _item(*picture, self.views.names[entry], str(record['name']), labels)
 
 
 class ValViews(Dataset):
@@ -205,10 +234,8 @@ class ValViews(Dataset):
         entry = int(np.searchsorted(self._ends, index, side='right'))
         number = index - (int(self._ends[entry - 1]) if entry else 0)
         record = self.views.read(entry, number)
-        size = (self.config.height, self.config.width)
-        crop = fitted_crop(*record['depth'].shape, *size)
-        picture = apply_crop(record['image'], record['depth'], _focal(record), crop, *size)
-        return _item(*picture, self.views.names[entry], str(record['name']))
+        *picture, labels = _fitted(record, self.config.height, self.config.width)
+        return _item(*picture, self.views.names[entry], str(record['name']), labels)
 
 
 def _available(entries) -> list:
@@ -252,8 +279,8 @@ def build(config: DataConfig, split: str = 'train', *, augment: bool = True) -> 
     if not entries:
         raise DataError(f'no {split} entry is available; give procedural rooms a weight and '
                         'views, or set DATA_ROOT')
-    sets = [(ShardSet(e, *config.view_size, config.cache), _views_of(config, e.name))
-            for e in entries]
+    where = (*config.view_size, config.cache, config.labels)
+    sets = [(ShardSet(e, *where), _views_of(config, e.name)) for e in entries]
     views = Views(sets, config.workers)
     cv2.setNumThreads(1)  # loader workers share the cores with the model
     return TrainViews(views, config, augment) if split == 'train' else ValViews(views, config)

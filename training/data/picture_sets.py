@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from training.data.augment import apply_crop, augment, fitted_crop
+from training.data.augment import apply_crop, augment_labelled, cut_labels, fitted_crop
 from training.data.faults import Faults, check_unit
+from training.data.mixed import label_tensor
 from training.data.pictures import DataConfig, Picture, Pictures
 from training.data.root import DataError, UnreadableFile
 
@@ -19,19 +20,21 @@ UNIT_SAMPLES = 16
 HALF_MAX_M = 65504.0  # largest float16, in which views are cut
 
 
-def item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, name: str) -> dict:
+def item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, name: str,
+         labels: np.ndarray | None = None) -> dict:
     """Return what the network is fed with.
 
     Returns
     -------
     dict
         image uint8 (3, H, W) RGB, depth float32 (H, W) metres with NaN where missing, focal_px
-        float32 at (H, W), source, name.
+        float32 at (H, W), source, name; labels int64 (H, W), -1 for none, where they are given.
     """
-    return {'image': torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+    made = {'image': torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             'depth': torch.from_numpy(np.ascontiguousarray(depth)),
             'focal_px': torch.tensor(focal_px, dtype=torch.float32),
             'source': source, 'name': name}
+    return made if labels is None else made | {'labels': label_tensor(labels)}
 
 
 def with_holes(depth: np.ndarray) -> np.ndarray:
@@ -40,13 +43,17 @@ def with_holes(depth: np.ndarray) -> np.ndarray:
     return np.where(known, depth, np.float32(np.nan))
 
 
-def _fitted(picture: Picture, height: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
-    image, depth, camera = picture
+def _fitted(picture: Picture, height: int, width: int) -> tuple:
+    # Image, depth, focal length and segmentation targets of the whole picture.
+    image, depth, camera, labels = picture
     depth = with_holes(depth)
     if depth.shape == (height, width):
-        return image, depth, camera.focal_px  # truth keeps its full precision
+        return image, depth, camera.focal_px, labels  # truth keeps its full precision
     crop = fitted_crop(*depth.shape, height, width)
-    return apply_crop(image, depth.astype(np.float16), camera.focal_px, crop, height, width)
+    if labels is not None:
+        labels = cut_labels(labels, crop, height, width)
+    cut = apply_crop(image, depth.astype(np.float16), camera.focal_px, crop, height, width)
+    return *cut, labels
 
 
 class TrainPictures(Dataset):
@@ -82,11 +89,12 @@ class TrainPictures(Dataset):
         size = (config.height, config.width)
         if self.changed:
             depth = with_holes(picture.depth).astype(np.float16)
-            changed = augment(picture.image, depth, picture.intrinsics.focal_px, rng, *size,
-                              config.augmentation)
+            *changed, labels = augment_labelled(
+                picture.image, depth, picture.labels, picture.intrinsics.focal_px, rng, *size,
+                config.augmentation)
         else:
-            changed = _fitted(picture, *size)
-        return item(*changed, pictures.source, str(pictures.names[drawn]))
+            *changed, labels = _fitted(picture, *size)
+        return item(*changed, pictures.source, str(pictures.names[drawn]), labels)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Picture]:
         # It ends: Faults stops the run long before every picture is damaged.
@@ -127,8 +135,9 @@ class AllPictures(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(index)
         kept = int(self._kept[index])
-        fitted = _fitted(self.pictures.load(kept), self.config.height, self.config.width)
-        return item(*fitted, self.pictures.source, str(self.pictures.names[kept]))
+        size = (self.config.height, self.config.width)
+        *fitted, labels = _fitted(self.pictures.load(kept), *size)
+        return item(*fitted, self.pictures.source, str(self.pictures.names[kept]), labels)
 
 
 def open_pictures(pictures: Pictures, config: DataConfig, split: str, changed: bool) -> Dataset:

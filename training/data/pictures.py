@@ -43,18 +43,21 @@ class DataConfig(mixed.DataConfig):
 class Picture(NamedTuple):
     """One picture: image (H, W, 3) uint8 RGB, depth (H, W) float32 metres, intrinsics.
 
-    Depth that is 0, negative or not finite is missing.
+    Depth that is 0, negative or not finite is missing. `labels`, where there are any, are (H, W)
+    uint8 segmentation targets; UNLABELLED of augment.py where a pixel has none.
     """
 
     image: np.ndarray
     depth: np.ndarray
     intrinsics: Intrinsics
+    labels: np.ndarray | None = None
 
     def cropped(self, x: int, y: int, width: int, height: int) -> Picture:
         """Return the part of the picture from column x and row y on."""
         rows, columns = slice(y, y + height), slice(x, x + width)
+        labels = None if self.labels is None else self.labels[rows, columns]
         return Picture(self.image[rows, columns], self.depth[rows, columns],
-                       self.intrinsics.cropped(x, y, width, height))
+                       self.intrinsics.cropped(x, y, width, height), labels)
 
 
 class Pictures(Protocol):
@@ -82,6 +85,8 @@ class PairedFiles:
         Reads a depth file to float32 metres.
     intrinsics_of
         (width, height) of a picture -> its intrinsics.
+    labels_of
+        Picture's name, its (height, width) -> segmentation targets; None: there are none.
     """
 
     source: str
@@ -91,6 +96,7 @@ class PairedFiles:
     depths: np.ndarray
     depth_of: Callable[[Path], np.ndarray]
     intrinsics_of: Callable[[int, int], Intrinsics]
+    labels_of: Callable[[str, tuple[int, int]], np.ndarray] | None = None
 
     def files(self, number: int) -> tuple[Path, Path]:
         """Return the image and the depth file."""
@@ -110,7 +116,10 @@ class PairedFiles:
             raise UnreadableFile(f'{depth_file} is {depth.shape}, its image {image.shape[:2]}; '
                                  'depth must be registered to the image')
         height, width = depth.shape
-        return Picture(image, depth, self.intrinsics_of(width, height))
+        labels = None
+        if self.labels_of is not None:
+            labels = self.labels_of(str(self.names[number]), (height, width))
+        return Picture(image, depth, self.intrinsics_of(width, height), labels)
 
 
 def options(kind: type[T], given: Mapping[str, Any], dataset: str) -> T:

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from training.data.augment import UNLABELLED
 from training.data.render import recipe, safe_unit, unit_limit, views_per_unit
 from training.data.root import CACHE_FOLDER
 from training.data.splits import Entry, load_splits
@@ -31,31 +32,41 @@ from training.data.splits import Entry, load_splits
 HEIGHT, WIDTH = 240, 320  # the largest training size; four times as many views as at 480x360
 VIEWS_PER_SHARD = 64
 NAME_LENGTH = 64
+LABELS_VERSION = 1  # raise it when segmentation targets are made in another way
 log = logging.getLogger(__name__)
 
 
-def record_type(height: int, width: int) -> np.dtype:
+def record_type(height: int, width: int, labels: bool = False) -> np.dtype:
     """Return the NumPy type of one stored view; float16 metres resolve 4 mm at 8 m."""
-    return np.dtype([('image', np.uint8, (height, width, 3)),
-                     ('depth', np.float16, (height, width)),
-                     ('camera', np.float32, 4),  # fx fy cx cy, px
-                     ('name', f'U{NAME_LENGTH}')])
+    fields = [('image', np.uint8, (height, width, 3)),
+              ('depth', np.float16, (height, width)),
+              ('camera', np.float32, 4),  # fx fy cx cy, px
+              ('name', f'U{NAME_LENGTH}')]
+    return np.dtype(fields + [('labels', np.uint8, (height, width))] * labels)
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """The shards of one entry of splits.yaml at one size."""
+    """The shards of one entry of splits.yaml at one size, with segmentation targets or without."""
 
     entry: Entry
     height: int = HEIGHT
     width: int = WIDTH
     cache: Path = CACHE_FOLDER
+    labels: bool = False
+
+    @property
+    def record_type(self) -> np.dtype:
+        """NumPy type of one view."""
+        return record_type(self.height, self.width, self.labels)
 
     @property
     def folder(self) -> Path:
         """Folder of the shards; its name changes with whatever the pixels depend on."""
         facts = {**recipe(self.entry), 'height': self.height, 'width': self.width,
                  'shard': VIEWS_PER_SHARD, 'unit': views_per_unit(self.entry)}
+        if self.labels:
+            facts['labels'] = LABELS_VERSION
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         return self.cache / 'shards' / f'{self.entry.name}-{key}'
 
@@ -85,11 +96,13 @@ class ShardSet:
         last = first + self.units_per_shard
         units = range(first, last if limit is None else min(last, limit))
         views = [v for u in units for v in safe_unit(self.entry, u, self.height, self.width)]
-        records = np.empty(len(views), record_type(self.height, self.width))
+        records = np.empty(len(views), self.record_type)
         for record, view in zip(records, views):
             k = view['intrinsics']
             record['image'], record['depth'] = view['image'], view['depth']
             record['camera'], record['name'] = (k.fx, k.fy, k.cx, k.cy), view['name']
+            if self.labels:
+                record['labels'] = view.get('labels', UNLABELLED)
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.path(index).with_suffix(f'.{os.getpid()}.partial')
         with open(partial, 'wb') as file:
@@ -110,7 +123,7 @@ class ShardSet:
             path = self.path(index)
             if not path.exists():
                 continue
-            records = _map_records(path, record_type(self.height, self.width))
+            records = _map_records(path, self.record_type)
             if records is None:
                 damaged.append(path)
             elif len(records):

@@ -19,6 +19,7 @@ from training.losses.realtime_unet import RealtimeUNetLoss
 from training.losses.scale_invariant import ScaleInvariantLogLoss, SilogLoss
 from training.losses.scale_shift import GradientMatchingLoss, SSILoss
 from training.losses.segmentation import SegmentationLoss
+from training.losses.spt import SPTLoss
 from training.losses.ssim import SSIMLoss
 from training.losses.weighted import WeightedLoss
 
@@ -59,6 +60,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     'ssim': SSIMLoss,
     'edges': HighFrequencyLoss,
     'smoothness': SmoothnessLoss,
+    'spt': SPTLoss,
     'weighted': partial(WeightedLoss, build_loss),
 }
 
