@@ -12,7 +12,7 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from depth_perception import inference
-from depth_perception.estimator import Engine, Estimate
+from depth_perception.estimator import Estimate
 from depth_perception.focus_alignment import (
     BREATHING,
     aligned,
@@ -25,6 +25,7 @@ from depth_perception.geometry import Intrinsics
 from depth_perception.model_spec import ModelError
 from depth_perception.nodes._camera import Camera, View
 from depth_perception.nodes._diagnostics import Finding, Health, Level
+from depth_perception.nodes._engine import EngineHost, EngineParameters
 from depth_perception.nodes._focus_input import NO_DISTANCES, FocusInput, FocusInputParameters
 from depth_perception.nodes._frame_loop import EngineError
 from depth_perception.nodes._lifecycle import run
@@ -52,17 +53,12 @@ DEFAULT_FOCUS_MODEL = 'dfdnet_s'
 
 @dataclass(frozen=True)
 class FocusDepthConfig(FocusInputParameters, RangeParameters, DepthImageParameters,
-                       CloudParameters, StereoParameters):
+                       CloudParameters, StereoParameters, EngineParameters):
     """Parameters of the focus depth node."""
 
     model: str = parameter(
         DEFAULT_FOCUS_MODEL, 'name or path of an exported model for focus stacks',
         at_configure=True)
-    backend: str = parameter(
-        'auto', 'what runs the model; auto: CUDA where it works, else the CPU',
-        choices=inference.BACKENDS, at_configure=True)
-    threads: int = parameter(
-        0, 'CPU threads of the model; 0: one for each core', limits=(0, 256), at_configure=True)
     breathing: str = parameter(
         'measure', 'how slices are brought to one scale: measure: by comparing them; thin_lens: '
         'from lens.focal_length; none: the lens does not breathe',
@@ -145,21 +141,21 @@ class FocusDepthMaker:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._engine: Engine | None = None
+        self._host = EngineHost(node)
+        self._advice: SweepAdvice | None = None
         self._camera: Camera | None = None
         self._input = FocusInput(node)
         self._unknown_lens = ''
 
     def configure(self, config: FocusDepthConfig) -> Outputs:
         """Load the model and create the publishers."""
-        engine = inference.load(config.model, backend=config.backend, threads=config.threads)
+        engine = self._host.open(config)
         try:
             self._estimator = FocusStackEstimator(engine)
             self._size = stack_size(self._estimator, config.stack_slices)
         except ModelError:
-            engine.close()
+            self._host.close()
             raise
-        self._engine = engine
         self._advice = SweepAdvice(self._node)
         self._depth_output = DepthOutput(self._node)
         colored = [CloudOutput(self._node), StereoOutput(self._node)]
@@ -184,10 +180,10 @@ class FocusDepthMaker:
 
     def clean_up(self) -> None:
         """Give the model's memory back."""
-        if self._engine is not None:
+        if self._advice is not None:
             self._advice.close()
-            self._engine.close()
-            self._engine = None
+            self._advice = None
+        self._host.close()
 
     def make(self, item: tuple[Slice, ...], config: FocusDepthConfig,
              health: Health) -> DepthFrame:
@@ -220,15 +216,15 @@ class FocusDepthMaker:
         yield from self._input.findings()
         yield from filter(None, [self._camera.finding()])
         yield from self._advice.findings()
+        yield from self._host.findings()
         if self._unknown_lens:
             yield Finding(Level.WARN, self._unknown_lens)
 
     def values(self) -> dict[str, object]:
         """Give the model, what runs it, and how the stacks are."""
-        if self._engine is None:
+        if self._advice is None:
             return {}
-        return {'model': self._engine.spec.name, 'backend': self._engine.backend,
-                **self._input.values(), **self._advice.values()}
+        return {**self._host.values(), **self._input.values(), **self._advice.values()}
 
     def _images(self, stack: Sequence[Slice], view: View) -> list[np.ndarray]:
         pictures = [each.source[1].array for each in stack]
