@@ -151,7 +151,9 @@ class ServingEngine:
         return self._thread is None or not self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop a build that runs and give back all memory."""
+        """Stop a build that runs and give back all memory; a second time nothing happens."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self.wait()
         for engine in {id(e): e for e in (self._plain, self._engine, self._next) if e}.values():
