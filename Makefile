@@ -9,10 +9,11 @@ PIP_INPUTS := $(wildcard requirements-*.txt constraints*.txt) scripts/setup_env.
 RUN := $(VENV)/bin/python
 COMPAT_TESTS := test/runtime test/inference test/test_layers.py
 
-.PHONY: help demo test test-python test-compat test-slow bench bench-stereo lint train-default clean
+.PHONY: help demo demo-focus test test-python test-compat test-slow bench bench-stereo lint train-default clean
 
 help:
 	@echo 'make demo [SOURCE=video.mp4|folder|image|/dev/video0|scene]   camera in, depth out, on real ROS 2'
+	@echo 'make demo-focus     a lens that sweeps its focus, depth from its stacks, on real ROS 2'
 	@echo 'make test           lint, all tests, the second environment, colcon'
 	@echo 'make test-slow      the slow tests alone'
 	@echo 'make bench          every benchmark; JSON in benchmarks/results/'
@@ -34,6 +35,9 @@ $(VENV)/.stamp-test: $(PIP_INPUTS)
 
 demo: $(VENV)/.stamp-demo
 	$(RUN) -m depth_perception.tools.cli demo $(if $(SOURCE),--source '$(SOURCE)') --output demo_output
+
+demo-focus: $(VENV)/.stamp-demo
+	$(RUN) -m depth_perception.tools.cli demo-focus --output demo_output
 
 lint: $(VENV)/.stamp-test
 	$(RUN) -m ruff check .

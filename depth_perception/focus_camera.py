@@ -26,6 +26,7 @@ from depth_perception.sources import Frame, FrameSource, SourceError, simulated_
 
 # Frames that V4L2 may hold back from before the lens stood still, however small its buffer.
 STALE_FRAMES = 2
+DEFAULT_FOCAL_LENGTH_M = 0.029      # of the simulated lens
 POSES = 24              # places in the simulated room
 SETTLED = 0.01          # share of a step that is left after the lens' settle time
 

@@ -30,10 +30,11 @@ from depth_perception.model_contract import (
     to_json,
 )
 
-__all__ = ['DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'OUTPUT_KINDS', 'find_model', 'load_graph',
-           'read_spec', 'weights_sha256', 'write_spec']
+__all__ = ['DEFAULT_FOCUS_MODEL', 'DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'OUTPUT_KINDS',
+           'find_model', 'load_graph', 'read_spec', 'weights_sha256', 'write_spec']
 
 DEFAULT_MODEL = 'realtime_unet_m'
+DEFAULT_FOCUS_MODEL = 'dfdnet_s'
 METADATA_KEY = 'depth_perception'
 FOCUS_DISTANCES = 'focus_distances'
 

@@ -12,6 +12,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
 from depth_perception.focus_camera import (
+    DEFAULT_FOCAL_LENGTH_M,
     FocusFrame,
     LensDrive,
     SimulatedFocusCamera,
@@ -58,7 +59,7 @@ class FocusCameraConfig(StreamConfig):
     sweep_farthest: float = parameter(
         8.0, 'where a sweep ends', name='sweep.farthest', unit='m', limits=(0.02, FARTHEST_M))
     lens_focal_length: float = parameter(
-        0.029, 'of the simulated lens', name='lens.focal_length', unit='m',
+        DEFAULT_FOCAL_LENGTH_M, 'of the simulated lens', name='lens.focal_length', unit='m',
         limits=(0.0005, 1.0), at_configure=True)
     lens_f_number: float = parameter(
         2.8, 'of the simulated lens, and told of a real one', name='lens.f_number',

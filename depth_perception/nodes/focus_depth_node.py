@@ -22,7 +22,7 @@ from depth_perception.focus_alignment import (
 from depth_perception.focus_estimator import FocusStackEstimator
 from depth_perception.focus_stack import Slice, newest
 from depth_perception.geometry import Intrinsics
-from depth_perception.model_spec import ModelError
+from depth_perception.model_spec import DEFAULT_FOCUS_MODEL, ModelError
 from depth_perception.nodes._camera import Camera, View
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._engine import EngineHost, EngineParameters
@@ -47,8 +47,6 @@ from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._pipeline import Pipeline
 from depth_perception.nodes._stereo_outputs import StereoOutput
 from depth_perception.nodes._sweep_advice import SweepAdvice
-
-DEFAULT_FOCUS_MODEL = 'dfdnet_s'
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> in
     output = output.resolve()  # the nodes run in another folder
     output.mkdir(parents=True, exist_ok=True)
     sources = [own(source, hfov_deg)] if source else [motorcycle(output / 'motorcycle'), room()]
-    _adopt(graph_environment())
+    adopt(graph_environment())
     rclpy.init()
     results = {}
     try:
@@ -144,7 +144,7 @@ def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> in
     return 0
 
 
-def _adopt(environment: dict[str, str]) -> None:
+def adopt(environment: dict[str, str]) -> None:
     """Give this process the transport of the nodes; it must precede ``rclpy.init``."""
     os.environ.update(environment)
 
@@ -167,7 +167,7 @@ def run_source(source: Source, seconds: float, folder: Path, console: Console) -
                 NodeProcess('depth_node', source.name, {'model': DEFAULT_MODEL}) as node, \
                 Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task('starting the nodes')
-            _wait_for_depth(observer, namespace, (camera, node))
+            wait_for_depth(observer, namespace, (camera, node))
             progress.update(task, description=f'measuring for {seconds:g} s')
             result = _measure(observer, namespace, source, seconds)
             progress.update(task, description='recording every topic into a bag')
@@ -179,21 +179,29 @@ def run_source(source: Source, seconds: float, folder: Path, console: Console) -
     return result
 
 
-def _wait_for_depth(observer: Observer, namespace: str, nodes: tuple[NodeProcess, ...]) -> None:
-    watch = observer.watch(f'{namespace}/depth_node/depth/image_rect', Image)
+def wait_for_depth(observer: Observer, namespace: str, nodes: tuple[NodeProcess, ...],
+                   count: int = 4) -> None:
+    """Wait until the last of the nodes has published some depth.
+
+    Raises
+    ------
+    RuntimeError
+        When a node ends or cannot be configured, or no depth comes; with what it says.
+    """
+    name = nodes[-1].name
+    watch = observer.watch(f'{namespace}/{name}/depth/image_rect', Image)
 
     def arrived() -> bool:
         for node in nodes:
             node.check_alive()
-        for name in ('camera_node', 'depth_node'):
-            why, _ = observer.status_of(f'{namespace[1:]}/{name}')
+            why, _ = observer.status_of(f'{namespace[1:]}/{node.name}')
             if why.startswith('not configured: '):
-                raise RuntimeError(f'{name} is {why}')
-        return len(watch.stamps_ns) > 3
+                raise RuntimeError(f'{node.name} is {why}')
+        return len(watch.stamps_ns) >= count
 
     if not observer.spin(START_TIMEOUT_S, arrived):
-        why, _ = observer.status_of(f'{namespace[1:]}/depth_node')
-        raise RuntimeError(f'no depth after {START_TIMEOUT_S:g} s; depth_node says: {why}')
+        why, _ = observer.status_of(f'{namespace[1:]}/{name}')
+        raise RuntimeError(f'no depth after {START_TIMEOUT_S:g} s; {name} says: {why}')
 
 
 def _measure(observer: Observer, namespace: str, source: Source, seconds: float) -> dict:

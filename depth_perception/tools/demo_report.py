@@ -100,7 +100,7 @@ def draw(bag: Path, namespace: str, folder: Path, truth: np.ndarray | None) -> N
     node = f'{namespace}/depth_node'
     topics = last_moment(bag, [f'{namespace}/image', *(f'{node}/{name}' for name in DRAWN)],
                          [f'{namespace}/ground_truth/depth'])
-    image = _bgr(topics[f'{namespace}/image'])
+    image = bgr(topics[f'{namespace}/image'])
     depth = to_depth(topics[f'{node}/depth/image_rect'])
     if f'{namespace}/ground_truth/depth' in topics:
         truth = to_depth(topics[f'{namespace}/ground_truth/depth'])
@@ -109,11 +109,11 @@ def draw(bag: Path, namespace: str, folder: Path, truth: np.ndarray | None) -> N
     intrinsics = camera_model(topics[f'{node}/depth/camera_info']).rectified_intrinsics()
     pictures = {
         'image': image,
-        'depth': _legend(depth),
-        'truth': None if truth is None else _legend(truth),
+        'depth': legend(depth),
+        'truth': None if truth is None else legend(truth),
         'point_cloud': render_cloud(cloud, intrinsics),
-        'side_by_side': _bgr(topics[f'{node}/stereo/side_by_side']),
-        'anaglyph': _bgr(topics[f'{node}/stereo/anaglyph']),
+        'side_by_side': bgr(topics[f'{node}/stereo/side_by_side']),
+        'anaglyph': bgr(topics[f'{node}/stereo/anaglyph']),
     }
     for name, picture in pictures.items():
         if picture is not None:
@@ -140,24 +140,32 @@ def last_moment(bag: Path, topics: list[str], if_present: list[str]) -> dict[str
     RecordingError
         There is no such stamp.
     """
-    by_topic: dict[str, dict[int, object]] = {}
-    with Reader(bag) as reader:
-        drawn = [c for c in reader.connections if c.topic in {*topics, *if_present}]
-        for connection, _, data in reader.messages(connections=drawn):
-            message = deserialize_message(bytes(data), message_class(connection.msgtype))
-            stamp = message.header.stamp
-            moments = by_topic.setdefault(connection.topic, {})
-            moments[stamp.sec * 1_000_000_000 + stamp.nanosec] = message
+    by_topic = messages_by_stamp(bag, [*topics, *if_present])
     shared = set.intersection(*(set(moments) for moments in by_topic.values()))
     if not shared:
         raise RecordingError(f'{bag}: no moment is in all topics; is the machine overloaded?')
     return {topic: moments[max(shared)] for topic, moments in by_topic.items()}
 
 
-def _legend(depth: np.ndarray) -> np.ndarray:
+def messages_by_stamp(bag: Path, topics: list[str]) -> dict[str, dict[int, object]]:
+    """Return the messages of each of these topics that a bag has, by their stamp [ns]."""
+    by_topic: dict[str, dict[int, object]] = {}
+    with Reader(bag) as reader:
+        drawn = [c for c in reader.connections if c.topic in topics]
+        for connection, _, data in reader.messages(connections=drawn):
+            message = deserialize_message(bytes(data), message_class(connection.msgtype))
+            stamp = message.header.stamp
+            moments = by_topic.setdefault(connection.topic, {})
+            moments[stamp.sec * 1_000_000_000 + stamp.nanosec] = message
+    return by_topic
+
+
+def legend(depth: np.ndarray) -> np.ndarray:
+    """Draw depth (H, W) metres in colours, with their scale: (H, W, 3) uint8 BGR."""
     return annotate(colorize(depth, NEAR_M, FAR_M), NEAR_M, FAR_M)
 
 
-def _bgr(message) -> np.ndarray:
+def bgr(message) -> np.ndarray:
+    """Read an image message as (H, W, 3) uint8 BGR, as OpenCV writes it."""
     image, order = to_rgb(message)
     return image if order == 'bgr' else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

@@ -16,6 +16,7 @@ ARGUMENTS = ['image_topic', 'camera_info_topic', 'namespace', 'params_file', 'mo
 EXTRA = {
     'depth.launch.py': [],
     'demo.launch.py': ['source', 'hfov_deg'],
+    'focus_depth.launch.py': ['source', 'focus_table', 'focus_topic', 'focal_length'],
     'point_cloud.launch.py': ['depth_topic'],
     'stereo.launch.py': ['depth_topic'],
 }
