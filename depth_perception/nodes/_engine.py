@@ -10,7 +10,7 @@ from std_srvs.srv import Trigger
 
 from depth_perception import inference
 from depth_perception.inference import EngineSettings
-from depth_perception.inference.serving import ServingEngine
+from depth_perception.inference.serving import ServingEngine, Status
 from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.nodes._diagnostics import Finding, Level
 from depth_perception.nodes._parameters import parameter
@@ -56,6 +56,8 @@ class EngineHost:
 
     def __init__(self, node: Node) -> None:
         self._engine: ServingEngine | None = None
+        self._node = node
+        self._told = Status('plain', '')
         node.create_service(Trigger, '~/rebuild_engine', self._on_rebuild)
 
     def open(self, config: EngineParameters) -> ServingEngine:
@@ -86,6 +88,7 @@ class EngineHost:
         if self._engine is None:
             return
         status = self._engine.status
+        self._log(status)
         if status.state in ('refused', 'failed'):
             yield Finding(Level.WARN, status.text)
         yield from (Finding(Level.WARN, text) for text in status.warnings)
@@ -100,6 +103,19 @@ class EngineHost:
         return {'model': self._engine.spec.name, 'backend': self._engine.backend,
                 'engine state': status.state, 'engine': status.text,
                 'engine verdict': 'none' if status.verdict is None else status.verdict}
+
+    def _log(self, status: Status) -> None:
+        """Log what changed since the last time."""
+        logger = self._node.get_logger()
+        # one call for each severity: rclpy refuses another from the same line
+        if status.state != self._told.state and status.state in ('refused', 'failed'):
+            logger.warning(status.text)
+        elif status.state != self._told.state:
+            logger.info(status.text)
+        for text in status.warnings:
+            if text not in self._told.warnings:
+                logger.warning(text)
+        self._told = status
 
     def _on_rebuild(self, request: Trigger.Request, response: Trigger.Response
                     ) -> Trigger.Response:
