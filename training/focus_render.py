@@ -123,11 +123,12 @@ def _render(image: Tensor, radius: Tensor, psf: str, occlusion: bool, gamma: flo
     reach = radius if occlusion else radius.abs()
     smallest, largest = torch.stack(reach.detach().aminmax()).tolist()
     chosen = levels(psf, smallest, largest)
-    if max(level.radius for level in chosen) == 0.0:
+    widest = max(level.radius for level in chosen)
+    if widest == 0.0:
         return image.expand(-1, radius.shape[1], -1, -1, -1)
     light = image if gamma == 1.0 else image.clamp(min=0) ** gamma
     light = torch.cat((light, torch.ones_like(light[:, :, :1])), dim=2)     # (B, 1, 4, H, W)
-    bench = _Bench(psf, radius.shape[-2:], reach_px(max(abs(smallest), abs(largest))))
+    bench = _Bench(psf, radius.shape[-2:], reach_px(widest))
     light = (_hide if occlusion else _spread)(bench, bench.widen(light),
                                               bench.widen(reach[:, :, None]), chosen)
     light = light[:, :, :3] / light[:, :, 3:].clamp(min=LEAST_LIGHT)
@@ -195,7 +196,7 @@ def _hide(bench: _Bench, light: Tensor, radius: Tensor, chosen: list[Level]) -> 
     if chosen[0].radius == 0.0 or not (near < 0).any():
         return total
     weight = ((radius - far) * (BEHIND_SHARPNESS / (far - near).clamp(min=1e-3))).exp()
-    behind = bench.blur_each(light * weight, -near.detach().clamp(max=0)[:, :, 0, 0, 0])
+    behind = bench.blur_each(light * weight, -near.clamp(max=0)[:, :, 0, 0, 0])
     return total + behind * (room / behind[:, :, 3:])
 
 
@@ -222,13 +223,19 @@ def _cosines(height: int, width: int) -> tuple[Tensor, Tensor]:
                  for f in (torch.fft.fftfreq(height), torch.fft.rfftfreq(width)))
 
 
-@lru_cache(maxsize=128)
 def _transfer(psf: str, radius_px: float, height: int, width: int) -> Tensor:
-    """The factor of each frequency: (height, width // 2 + 1) float64."""
-    if psf == 'gaussian':
-        rows, columns = (torch.exp(0.25 * radius_px ** 2 * c) for c in _cosines(height, width))
-        return rows[:, None] * columns
-    kernel = torch.from_numpy(disc_kernel(radius_px)).double()
+    """The factor of each frequency: (height, width // 2 + 1) float32."""
+    if psf == 'disc':
+        return _disc_transfer(radius_px, height, width)
+    rows, columns = (torch.exp(0.25 * radius_px ** 2 * c).float()
+                     for c in _cosines(height, width))
+    return rows[:, None] * columns
+
+
+# borders are as wide as a level's reach, so there are few sizes
+@lru_cache(maxsize=64)
+def _disc_transfer(radius_px: float, height: int, width: int) -> Tensor:
+    kernel = torch.from_numpy(disc_kernel(radius_px))
     half = len(kernel) // 2
     padded = kernel.new_zeros(height, width)
     padded[:len(kernel), :len(kernel)] = kernel
