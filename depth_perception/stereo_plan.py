@@ -22,7 +22,8 @@ AUTO_CONVERGENCES = ('off', 'nearest', 'subject')
 VIEWS = ('right', 'both')
 SAMPLES = (64, 48)              # width, height of what is looked at of a frame
 STILL_LEVELS = 4                # grey levels within which a pixel counts as unchanged
-FEWEST_STILL = 0.05             # share of the pixels
+TEXTURE_LEVELS = 12             # between neighbours: a blank wall looks still even if it moves
+FEWEST_STILL = 0.02             # share of the pixels
 CUT_LEVELS, CUT_CORRELATION = 12.0, 0.6
 EXTREMES = (1.0, 99.0)          # percentiles of 1 / depth that count as farthest and nearest
 
@@ -190,16 +191,19 @@ class Planner:
 
 
 class FlickerMeter:
-    """How much disparity changes where the picture does not, pixels a frame.
+    """How much disparity trembles, in pixels.
+
+    Of each three frames in a row the second difference of disparity is taken, its median over the
+    pixels, and of those the mean: steady motion of the camera or of things counts for nothing.
 
     Attributes
     ----------
-    frames : pairs of frames that had such pixels
+    frames : frames that were measured, each with the two before it
     """
 
     def __init__(self) -> None:
         self.frames, self._sum = 0, 0.0
-        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        self._last: list[tuple[np.ndarray, np.ndarray]] = []
 
     @property
     def px(self) -> float:
@@ -208,18 +212,18 @@ class FlickerMeter:
 
     def add(self, image: np.ndarray, disparity: np.ndarray) -> None:
         """Take the next frame: (H, W, 3) uint8, and (H, W) float32 in pixels."""
-        size = min(SAMPLES[0], image.shape[1]), min(SAMPLES[1], image.shape[0])
-        grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size,
+        grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), SAMPLES,
                           interpolation=cv2.INTER_AREA)
-        small = cv2.resize(disparity, size, interpolation=cv2.INTER_NEAREST)
-        if self._last is not None and not is_cut(self._last[0], grey):
-            still = cv2.absdiff(grey, self._last[0]) < STILL_LEVELS
-            change = np.abs(small - self._last[1])[still]
-            change = change[np.isfinite(change)]
-            if change.size > FEWEST_STILL * grey.size:
-                self._sum += float(change.mean())
+        small = cv2.resize(disparity, SAMPLES, interpolation=cv2.INTER_NEAREST)
+        if self._last and is_cut(self._last[-1][0], grey):
+            self._last = []
+        if len(self._last) == 2:
+            second = np.abs(small - 2.0 * self._last[1][1] + self._last[0][1])
+            second = second[np.isfinite(second)]
+            if second.size:
+                self._sum += float(np.median(second))
                 self.frames += 1
-        self._last = grey, small
+        self._last = [*self._last[-1:], (grey, small)]
 
 
 def sampled(image: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -240,11 +244,17 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     return float((a * b).sum()) < CUT_CORRELATION * math.sqrt((a * a).sum() * (b * b).sum())
 
 
+def is_still(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Pixels of two small grey pictures that show the same thing at the same place, bool."""
+    texture = cv2.morphologyEx(after, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return (cv2.absdiff(before, after) < STILL_LEVELS) & (texture >= TEXTURE_LEVELS)
+
+
 def _change_of_scale(grey: np.ndarray, log_depth: np.ndarray, new_grey: np.ndarray,
                      new_log_depth: np.ndarray) -> float:
     """Median logarithm of the ratio of depths, of pixels that did not change if there are any."""
     change = new_log_depth - log_depth
     known = np.isfinite(change)
-    still = known & (cv2.absdiff(grey, new_grey) < STILL_LEVELS)
+    still = known & is_still(grey, new_grey)
     where = still if still.mean() > FEWEST_STILL else known
     return float(np.median(change[where])) if where.any() else 0.0
