@@ -131,12 +131,20 @@ def export_onnx(network: nn.Module, path: Path) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # about torch's own use of its tree library
+        warnings.filterwarnings('ignore', '# The axis name: frames')  # two inputs share it
         program = torch.onnx.export(
             whole, example, input_names=['image', *getattr(network, 'extra_inputs', ())],
             output_names=['depth'], opset_version=18, dynamo=True,
             dynamic_shapes=_free_sizes(network), verbose=False,
         )
     model = version_converter.convert_version(program.model_proto, OPSET)
+    for node in model.graph.node:
+        # The converter makes axes an attribute of means and maxima, and forgets this one of opset
+        # 18, which is 0: without axes over all of them, as opset 17 always does.
+        kept = [x for x in node.attribute if x.name != 'noop_with_empty_axes']
+        if node.op_type in ('ReduceMean', 'ReduceMax') and len(kept) < len(node.attribute):
+            del node.attribute[:]
+            node.attribute.extend(kept)
     for value, channels in ((model.graph.input[0], 3), (model.graph.output[0], 1)):
         dims = value.type.tensor_type.shape.dim
         dims[len(dims) - 3].dim_value = channels

@@ -1,14 +1,16 @@
 """A small convolutional encoder whose blocks can be run one by one, as DINOv2's are.
 
-Four stages of residual blocks with batch norm, at 1/4, 1/8, 1/16 and 1/32 of the picture, behind
-a stem at 1/2. Blur of a few pixels shows in the finest detail alone, which a stem of 3x3
+A stem goes to 1/4 of the picture; three stages of residual blocks with batch norm follow, at 1/8,
+1/16 and 1/32. Blur of a few pixels shows in the finest detail alone, which a stem of 3x3
 convolutions keeps and an embedding of 14x14 patches has to learn to keep; see
-training.models.dfdnet for what that means for a network that has an hour to train.
+training.models.dfdnet for what that means for a network that has an hour to train. The widths
+are multiples of 16, which fill the vector units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,39 +43,39 @@ class ConvPyramid(nn.Module):
 
     Parameters
     ----------
-    stem : int
-        Channels at 1/2.
-    stages : four ints
-        Channels at 1/4, 1/8, 1/16 and 1/32, all different and not those of the stem.
-    depths : four ints
+    stem : two ints
+        Channels at 1/2 and 1/4.
+    stages : three ints
+        Channels at 1/8, 1/16 and 1/32; each another number than the one before.
+    depths : three ints
         Blocks of each stage.
 
     Attributes
     ----------
-    widths : tuple of int
-        Channels after each block.
+    start_width, widths : int, tuple of int
+        Channels after the stem, and after each block.
     hooks : tuple of int
-        The last blocks of the stages, from 0.
+        The last blocks of the stages, from 0, and -1, the stem: where levels are taken.
     stride : int
         Height and width of the input must be multiples of it.
     """
 
-    stride = 32
+    stride = 16
 
-    def __init__(self, stem: int, stages: Sequence[int], depths: Sequence[int]) -> None:
+    def __init__(self, stem: Sequence[int], stages: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
+        half, self.start_width = stem
         self.widths = tuple(width for width, depth in zip(stages, depths, strict=True)
                             for _ in range(depth))
-        self.hooks = tuple(sum(depths[:i]) - 1 for i in range(1, len(depths) + 1))
-        self.stem = nn.Sequential(_conv_bn(3, stem, stride=2), nn.ReLU(),
-                                  _conv_bn(stem, stem), nn.ReLU())
-        self.blocks = nn.ModuleList(
-            Block(c_in, width) for c_in, width in zip((stem, *self.widths), self.widths)
-        )
+        self.hooks = tuple(sum(depths[:i]) - 1 for i in range(len(depths) + 1))
+        self.stem = nn.Sequential(_conv_bn(3, half, stride=2), nn.ReLU(), _conv_bn(half, half),
+                                  nn.ReLU(), Block(half, self.start_width))
+        widths = (self.start_width, *self.widths)
+        self.blocks = nn.ModuleList(Block(c_in, width) for c_in, width in pairwise(widths))
         self.apply(_init_conv)
 
     def start(self, image: Tensor) -> Tensor:
-        """Map (M, stem, H / 2, W / 2) of (M, 3, H, W), before the first block."""
+        """Map (M, stem, H / 4, W / 4) of (M, 3, H, W), before the first block."""
         return self.stem(image)
 
     def patches(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ stack attention, of which the encoder has 22,056,576, and 29 to 78 million with 
 convolutions (training.models.conv_pyramid) for the transformer, for three reasons. Blur of a few
 pixels is in the finest detail, and patches of 14 pixels must first learn to keep it. Convolutions
 need not learn from data that neighbours belong together. And of all the layers here they reach
-the most operations a second in ONNX Runtime on a CPU. Stack attention runs at 1/4 of the picture.
+the most operations a second in ONNX Runtime on a CPU. Stack attention runs at 1/8 of the picture.
 
 ``dfdnet_single``, ``dfdnet_base_single`` and ``dfdnet_small_single`` estimate depth from one
 image by the same encoder and decoder, without stack attention: what depth from defocus is
@@ -45,6 +45,7 @@ FRAMES = 5
 LOG_START, METRIC_START = 0.7, 2.0  # canonical metres that a fresh network gives, about
 FRAMES_RANGE = (2, 16)
 CANONICAL_FOCAL_PER_WIDTH = 1.0
+PYRAMID = (64, 128, 192)  # channels at 1/8, 1/16 and 1/32
 
 
 class SingleImageNet(nn.Module):
@@ -77,7 +78,7 @@ class SingleImageNet(nn.Module):
         check_multiple(image, self.size_multiple)
         size, levels = image.shape[-2:], []
         x = self.encoder.start(image)
-        for index, block in enumerate(self.encoder.blocks):
+        for index, block in enumerate((nn.Identity(), *self.encoder.blocks), start=-1):
             x = block(x)
             if index in self.encoder.hooks:
                 levels.append(self.encoder.level(x, size))
@@ -160,8 +161,9 @@ class DfDNet(SingleImageNet):
         self.collapses_at = min(collapse_after, blocks - 1)
         axis = 1 if isinstance(encoder, ConvPyramid) else -1
         places = [*(h for h in encoder.hooks if h < self.collapses_at), self.collapses_at]
+        widths = {-1: encoder.start_width, **dict(enumerate(encoder.widths))}
         self.collapse = nn.ModuleDict(
-            {str(place): Collapse(collapse, encoder.widths[place], axis) for place in places}
+            {str(place): Collapse(collapse, widths[place], axis) for place in places}
         )
 
     def forward(self, image: Tensor, focus_distances: Tensor) -> Tensor:
@@ -170,9 +172,9 @@ class DfDNet(SingleImageNet):
         size, frames = image.shape[-2:], image.shape[1]
         dioptres = 1 / focus_distances
         x, levels = self.encoder.start(image.flatten(0, 1)), []  # (B N, ...)
-        for index, block in enumerate(self.encoder.blocks):
+        for index, block in enumerate((nn.Identity(), *self.encoder.blocks), start=-1):
             x = block(x)
-            if index < len(self.stack_attention):
+            if 0 <= index < len(self.stack_attention):
                 patches = self.stack_attention[index](self.encoder.patches(x), dioptres)
                 x = self.encoder.with_patches(x, patches)
             if index == self.collapses_at:
@@ -192,13 +194,10 @@ def _base_parts() -> tuple[DinoV2, DPTDecoder]:
     return vit_base(), DPTDecoder((768,) * 4, (96, 192, 384, 768), 128)
 
 
-def _pyramid_parts(stem: int, stages: tuple[int, ...], depths: tuple[int, ...],
-                   width: int) -> tuple[ConvPyramid, DPTDecoder]:
-    decoder = DPTDecoder(stages, stages, width, (1.0,) * 4, enlarges=False)
-    return ConvPyramid(stem, stages, depths), decoder
-
-
-PYRAMID = (24, (32, 64, 128, 192), (2, 2, 2, 2), 48)
+def _pyramid_parts() -> tuple[ConvPyramid, DPTDecoder]:
+    encoder = ConvPyramid((16, 32), PYRAMID, (3, 2, 2))
+    levels = (32, *PYRAMID)
+    return encoder, DPTDecoder(levels, levels, 48, (1.0,) * 4, enlarges=False)
 
 
 def dfdnet(collapse_after: int = 4, collapse: str = 'mean', canonical: bool = True,
@@ -215,8 +214,8 @@ def dfdnet_base(collapse_after: int = 4, collapse: str = 'mean', canonical: bool
 
 def dfdnet_small(collapse_after: int = 2, collapse: str = 'mean', canonical: bool = True,
                  frames: int = FRAMES) -> DfDNet:
-    """Build the one that trains from nothing on two cores: eight blocks, two to a stage."""
-    return DfDNet(*_pyramid_parts(*PYRAMID), 'log', canonical, collapse_after, collapse, frames,
+    """Build the one that trains from nothing on two cores: seven blocks."""
+    return DfDNet(*_pyramid_parts(), 'log', canonical, collapse_after, collapse, frames,
                   heads=4, groups=1)
 
 
@@ -232,7 +231,7 @@ def dfdnet_base_single(canonical: bool = True) -> SingleImageNet:
 
 def dfdnet_small_single(canonical: bool = True) -> SingleImageNet:
     """Build encoder and decoder of :func:`dfdnet_small` for one image."""
-    return SingleImageNet(*_pyramid_parts(*PYRAMID), 'log', canonical)
+    return SingleImageNet(*_pyramid_parts(), 'log', canonical)
 
 
 def tiny(collapse_after: int = 2, collapse: str = 'attention') -> DfDNet:

@@ -76,8 +76,8 @@ class DinoV2(nn.Module):
 
     Attributes
     ----------
-    widths : tuple of int
-        Channels after each block.
+    start_width, widths : int, tuple of int
+        Channels before the first block, and after each.
     stride : int
         Height and width of the input must be multiples of it.
     """
@@ -95,7 +95,7 @@ class DinoV2(nn.Module):
     ) -> None:
         super().__init__()
         self.hooks = tuple(hooks)
-        self.widths = (width,) * depth
+        self.start_width, self.widths = width, (width,) * depth
         self.patch_embed = PatchEmbed(3, width, PATCH)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
