@@ -219,3 +219,97 @@ def test_a_data_set_can_be_sent_to_a_worker_that_did_not_fork(config):
     data = build(config)
     sent = pickle.loads(pickle.dumps(data))
     assert torch.equal(sent[3]['image'], data[3]['image']) and sent[3]['name'] == data[3]['name']
+
+
+# Segmentation targets, inverse depth, pictures of several sizes
+
+CLASSES = {0: 0, 128: -1, 255: 1}
+
+
+def write_mask(root, name, mask):
+    path = root / f'masks/{name}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), mask)
+
+
+def person():
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[4:12, 8:20], mask[20:] = 255, 128
+    return mask
+
+
+def test_masks_become_classes_and_a_picture_without_one_has_no_target(config, tmp_path):
+    describe(tmp_path, masks='masks', classes=CLASSES)
+    write_mask(tmp_path, 'walk/038', person())
+    data = build(replace(config, labels=True), 'val')
+    by_name = {data[i]['name']: data[i]['labels'] for i in range(len(data))}
+    labels = by_name['walk/038']
+    assert labels.dtype == torch.int64
+    assert (labels[4:12, 8:20] == 1).all() and (labels == 1).sum() == 8 * 12
+    assert (labels[20:] == -1).all() and (labels == 0).sum() == 20 * WIDTH - 8 * 12
+    assert (by_name['walk/039'] == -1).all()
+    assert 'labels' not in build(config, 'val')[0]
+
+
+def test_masks_are_cut_as_their_pictures_are(config, tmp_path):
+    # The thing is exactly what is near: wherever the crop lies, both say so.
+    describe(tmp_path, masks='masks', classes=CLASSES)
+    for i in range(40):
+        mask = np.where(person() == 255, 255, 0).astype(np.uint8)
+        write_mask(tmp_path, f'walk/{i:03d}', mask)
+        write_pair(tmp_path, f'walk/{i:03d}', depth=np.where(mask, 1.0, 4.0).astype(np.float32))
+    data = build(replace(config, labels=True))
+    seen = 0
+    for i in range(20):
+        item = data[i]
+        known = torch.isfinite(item['depth'])
+        assert torch.equal(item['depth'][known] < 2, item['labels'][known] == 1)
+        seen += int((item['labels'] == 1).sum())
+    assert seen
+
+
+def test_a_mask_with_an_unknown_label_is_left_out_by_name_with_the_way_out(
+        config, tmp_path, caplog):
+    describe(tmp_path, masks='masks', classes={0: 0, 255: 1})
+    write_mask(tmp_path, 'walk/037', person())
+    data = build(replace(config, labels=True), 'train')
+    assert len(data.faults) == 0
+    with pytest.raises(DataError, match='1 of 4 pictures cannot be read'):
+        build(replace(config, labels=True), 'val')
+    assert ('037.png has the labels [128]; dataset.yaml knows [0, 255]: add them, as -1'
+            in caplog.text)
+
+
+def test_a_mask_of_another_size_is_left_out(config, tmp_path, caplog):
+    describe(tmp_path, masks='masks', classes=CLASSES)
+    write_mask(tmp_path, 'walk/039', person()[:-1])
+    with pytest.raises(DataError, match='1 of 4'):
+        build(replace(config, labels=True), 'val')
+    assert 'is (23, 32), its picture (24, 32)' in caplog.text
+
+
+def test_inverse_depth_is_turned_round_and_0_is_missing(config, tmp_path):
+    describe(tmp_path, inverse=True, scale=1 / 4000)
+    depth = build(config, 'val')[0]['depth']
+    # write_pair stores millimetres: 1.0 + 0.1 * 36 m are 4600, here 4600 / 4000 per unit
+    assert float(depth[0, 0]) == pytest.approx(4000 / 4600)
+    assert torch.isnan(depth[10, 12])
+
+
+def test_a_field_of_view_stands_for_intrinsics_of_any_size(config, tmp_path):
+    content = {'scale': 0.001, 'hfov_deg': 90.0}
+    (tmp_path / 'dataset.yaml').write_text(yaml.safe_dump(content))
+    assert float(build(config, 'val')[0]['focal_px']) == pytest.approx(WIDTH / 2)
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'hfov_deg': 60}, 'give intrinsics, or hfov_deg where pictures differ in size'),
+    ({'masks': 'masks'}, 'masks and classes belong together'),
+    ({'masks': 'masks', 'classes': {0: 'sky'}}, 'give stored value .* class'),
+    ({'masks': 'masks', 'classes': {300: 1}}, 'give stored value'),
+    ({'masks': 'masks', 'classes': {}}, 'give stored value'),
+])
+def test_targets_that_cannot_work_are_refused(config, tmp_path, changes, message):
+    describe(tmp_path, **changes)
+    with pytest.raises(DataError, match=message):
+        build(config)

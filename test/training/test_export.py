@@ -159,3 +159,19 @@ def test_a_wrong_key_ends_the_command_with_the_nearest_known(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse(ArgumentParser(), [str(path), 'sed=3'])
     assert 'nearest known is seed' in capsys.readouterr().err
+
+
+def test_one_size_goes_into_the_contract_of_the_file(checkpoint, tmp_path):
+    path = export(CONFIG, checkpoint, tmp_path / 'models', (96, 128))
+    spec = read_spec(path)
+    assert (spec.input_height, spec.input_width, spec.size_multiple) == (96, 128, 0)
+    assert spec.canonical_focal_px == 260 * 128 / 320
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('96', "size is '96'; give height x width"), ('96x', 'give height x width'),
+    ('100x128', 'size is 100x128; height and width must be multiples of 16'),
+])
+def test_a_size_that_cannot_be_is_refused(checkpoint, text, message):
+    with pytest.raises(SystemExit, match=message):
+        module.main([str(checkpoint), f'size={text}'])

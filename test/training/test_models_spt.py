@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
 
-from training.export import export_onnx
+from depth_perception.inference.tensorrt_builder import TensorRtBuilder, options_for
+from depth_perception.model_spec import write_spec
+from training.config import Config, Phase
+from training.contract import model_spec
+from training.export import ExportError, export_onnx, fix_size
 from training.losses import SEGMENTATION_LOSSES, build_loss
 from training.models import build_model
+from training.models.eigen import tiny as tiny_eigen
 from training.models.input_size import pad_to_multiple
 from training.models.reassemble import ChannelNorm, Fusion, Reassemble
 from training.models.spt import tiny
@@ -172,3 +178,58 @@ def test_the_exported_file_computes_what_torch_computes_at_three_sizes(kind, tmp
             expected = network(image).numpy()
         found = session.run(['depth'], {'image': image.numpy()})[0]
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+# One size
+
+PLAIN = {
+    'Add', 'Conv', 'ConvTranspose', 'Div', 'Erf', 'LayerNormalization', 'MatMul', 'Mul', 'Relu',
+    'Reshape', 'Resize', 'Sigmoid', 'Slice', 'Softmax', 'Transpose',
+}
+
+
+@pytest.fixture
+def of_one_size(tmp_path):
+    def make(size):
+        network = tiny().eval()
+        fix_size(network, size)
+        path = tmp_path / f'{size[0]}.onnx'
+        export_onnx(network, path)
+        return network, path
+    return make
+
+
+@pytest.mark.parametrize('size', [(64, 96), (160, 64), (224, 320)])
+def test_a_file_of_one_size_computes_what_torch_does_with_plain_operators(of_one_size, size):
+    network, path = of_one_size(size)
+    graph = onnx.load(path).graph
+    assert {node.op_type for node in graph.node} <= PLAIN  # no pooling, no shape is asked for
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 3, *size]
+    image = torch.randn(1, 3, *size)
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    with torch.inference_mode():
+        expected = network(image).numpy()
+    found = session.run(['depth'], {'image': image.numpy()})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_tensorrt_builds_a_file_of_one_size(of_one_size):
+    pytest.importorskip('tensorrt_rtx', reason='published for Linux on x86-64 alone')
+    network, path = of_one_size((64, 96))
+    config = Config('spt', 'spt_tiny', (Phase(96, 128, 1, 1, 1e-4),), '')
+    spec = model_spec(config, network, 'none')
+    assert (spec.input_height, spec.input_width, spec.size_multiple) == (64, 96, 0)
+    write_spec(path, spec)
+    engine = TensorRtBuilder('tensorrt_rtx').build(
+        path, options_for(spec, 'fp32'), lambda share, phase: True)
+    assert len(engine) > 10_000
+
+
+@pytest.mark.parametrize(('network', 'size', 'message'), [
+    (tiny, (100, 96), 'size is 100x96; height and width must be multiples of 32 for SPT'),
+    (tiny, (0, 96), 'must be multiples of 32'),
+    (tiny_eigen, (64, 96), 'size is 64x96; .* takes 68x92 only'),
+])
+def test_a_size_that_a_network_does_not_take_is_refused(network, size, message):
+    with pytest.raises(ExportError, match=message):
+        fix_size(network(), size)
