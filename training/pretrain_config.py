@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from training.config import ConfigError, Data, load_config
+from training.config import ConfigError, Data, Epochs, load_config
 from training.models.spark import STRATEGIES
 
 
@@ -122,8 +122,11 @@ class PretrainConfig:
     """One pre-training; files land in `output`.
 
     `model` and `model_options` are those of the training that follows. `init` names the weights
-    to start from, such as published ImageNet weights of the encoder; `resume` continues an interrupted run.
+    to start from, such as published ImageNet weights of the encoder; `resume` continues an
+    interrupted run.
     """
+
+    epochs: ClassVar[Epochs] = Epochs()  # none: its data are read in stretches of equal length
 
     name: str
     model: str

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from training.config import Config, ConfigError, Epochs, Phase, refuse_unknown, typed_value
+from training.config import Config, ConfigError, Phase, refuse_unknown, typed_value
 from training.data import DATASETS, AugmentConfig, DataConfig
 from training.losses import LOSSES
 from training.models import MODELS
@@ -71,7 +71,7 @@ def build_data(config: Config, phase: Phase, split: str, *, augment: bool = True
     """
     settings, trainer = config.data, config.trainer
     batches = trainer.validate_every_steps * trainer.accumulate
-    if getattr(config, 'epochs', Epochs()).count:  # a pre-training has none
+    if config.epochs.count:
         batches = ENDLESS  # the sampler ends each epoch
     data = DataConfig(
         height=phase.height,

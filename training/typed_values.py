@@ -17,7 +17,8 @@ class ConfigError(ValueError):
 def _build(kind: type, tree: Any, where: str) -> Any:
     if not isinstance(tree, Mapping):
         raise ConfigError(f'{where or "config"} is {tree!r}; it must be a mapping of keys')
-    hints = typing.get_type_hints(kind)
+    every = typing.get_type_hints(kind)
+    hints = {item.name: every[item.name] for item in dataclasses.fields(kind)}
     refuse_unknown(tree, hints, where)
     for item in dataclasses.fields(kind):
         required = (item.default, item.default_factory) == (dataclasses.MISSING,) * 2
