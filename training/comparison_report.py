@@ -13,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 import torch
 
-from training.comparison_runs import Setup, write_json
+from training.comparison_runs import Setup, config_of, write_json
 from training.comparison_scores import CAP_M, TIMED, WARM_UPS, device_of
 from training.comparison_sheet import write_sheet
-from training.comparisons import COLUMNS, Cell, Claim
+from training.comparison_types import COLUMNS, Cell, Claim
+from training.registry import build_network
 
 Results = dict[str, Any]
 HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'is not settled'
@@ -27,6 +28,8 @@ def write_report(
 ) -> Results:
     """Print the table and the claims; write results.json, results.md and sheet.jpg.
 
+    The comparison may give the files another name.
+
     Parameters
     ----------
     runs : sequence of mapping
@@ -35,8 +38,9 @@ def write_report(
         Cell -> its timing; empty where the comparison has none.
     """
     results = summarise(setup, runs, speeds)
-    write_json(setup.output / 'results.json', results)
-    (setup.output / 'results.md').write_text(as_markdown(results))
+    files = setup.comparison.files
+    write_json(setup.output / f'{files}.json', results)
+    (setup.output / f'{files}.md').write_text(as_markdown(results))
     write_sheet(setup)
     console.print(as_table(results))
     for line in sentences(results):
@@ -64,6 +68,7 @@ def summarise(
         'recipe': {'height': phase.height, 'width': phase.width, 'batch_size': phase.batch_size,
                    'learning_rate': phase.learning_rate, 'loss': base.loss,
                    'precision': base.trainer.precision},
+        'alignment': _alignment(setup),
         'timing': _timing(speeds),
         'columns': list(comparison.columns),
         'cells': cells,
@@ -78,6 +83,13 @@ def _device(accelerator: str) -> str:
         return torch.cuda.get_device_name()
     return (f'the CPU, threads: {torch.get_num_threads()}, cores: {os.cpu_count()} '
             f'{platform.machine()}')
+
+
+def _alignment(setup: Setup) -> str:
+    config = config_of(setup, setup.cells[0], setup.base.seed)
+    with torch.device('meta'):
+        kind = build_network(config.model, config.model_options).output_kind
+    return 'scale and shift of inverse depth fitted' if kind == 'relative' else 'unaligned'
 
 
 def _timing(speeds: Mapping[str, Mapping]) -> str:
@@ -206,7 +218,8 @@ def caption(results: Results) -> str:
             f"{results['minutes_per_run']:g} minutes a cell on {results['device']}; "
             f"{recipe['height']}x{recipe['width']} px, batches of {recipe['batch_size']}; "
             f"{data['scored_on']} pictures of the val split of {data['dataset']} up to "
-            f"{data['cap_m']:g} m, unaligned, mean over pictures; mean ± deviation over seeds")
+            f"{data['cap_m']:g} m, {results['alignment']}, mean over pictures; "
+            'mean ± deviation over seeds')
 
 
 def as_markdown(results: Results) -> str:

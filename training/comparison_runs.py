@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from training.checkpoint import load_model, write_checkpoint
 from training.comparison_scores import FRAME, device_of, frame_ms, predictions, score
-from training.comparisons import IMAGENET, Cell, Comparison
+from training.comparison_types import IMAGENET, MILESTONES, Cell, Comparison
 from training.config import Config, ConfigError, Data
 from training.data.mixed import DEFAULT_VIEWS
 from training.data.splits import load_splits
@@ -89,6 +89,8 @@ def config_of(setup: Setup, cell: Cell, seed: int, init: str = '') -> Config:
                      for stage in cell.stages),
         output=str(setup.output / f'{cell.name}_seed{seed}'),
         seed=seed, init=init, resume=True,
+        model_options={**base.model_options, **cell.options},
+        loss={**base.loss, **cell.loss},
         data=_with_share(base.data, cell.labels),
     )
 
@@ -176,6 +178,8 @@ def _train_and_score(setup: Setup, cell: Cell, seed: int) -> dict[str, Any]:
     val_set = thinned(build_data(config, config.phases[-1], 'val'), config.data.validation_images)
     device = device_of(config.trainer.accelerator)
     scores = score(network, val_set, device)
+    if config.epochs.count:
+        scores |= epoch_losses(folder / 'phase0_log', config.epochs.count)
     if seed == setup.base.seed:
         shown = predictions(network, thinned(val_set, SHEET_PICTURES), device)
         np.save(prediction_file(setup, cell), shown.numpy().astype(np.float32))
@@ -187,6 +191,28 @@ def _train_and_score(setup: Setup, cell: Cell, seed: int) -> dict[str, Any]:
         'sources': checkpoint.sources,
         **spent, 'pretraining': pretraining, 'scores': scores,
     }
+
+
+def epoch_losses(folder: Path, count: int) -> dict[str, float]:
+    """Training and validation loss at MILESTONES of 45 epochs, from the logs of `count` epochs.
+
+    A run that time ended within its last epoch has that of the last one it logged.
+    """
+    rows = []
+    for path in sorted(folder.glob('version_*/metrics.csv'), key=lambda x: x.stat().st_mtime_ns):
+        with open(path, newline='') as file:
+            rows += csv.DictReader(file)
+    losses = {}
+    for stage in ('train', 'val'):
+        # Of an epoch that was broken off and repeated, the later row stays.
+        found = {int(row['epoch']): float(row[f'{stage}/total']) for row in rows
+                 if row.get(f'{stage}/total')}
+        for milestone in MILESTONES:
+            last = max(1, round(milestone * count / MILESTONES[-1])) - 1
+            logged = [epoch for epoch in found if epoch <= last]
+            key = max(found) if milestone == MILESTONES[-1] else max(logged, default=min(found))
+            losses[f'{stage}_loss_{milestone}'] = found[key]
+    return losses
 
 
 def _start(setup: Setup, cell: Cell, seed: int) -> tuple[str, dict[str, Any] | None]:

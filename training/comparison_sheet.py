@@ -17,7 +17,7 @@ FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 def write_sheet(setup: Setup) -> None:
-    """Write OUTPUT/sheet.jpg.
+    """Write OUTPUT/sheet.jpg, or FILES_sheet.jpg where the report's files have another name.
 
     Raises
     ------
@@ -28,7 +28,8 @@ def write_sheet(setup: Setup) -> None:
     val_set = build_data(config, config.phases[-1], 'val')
     pictures = thinned(thinned(val_set, config.data.validation_images), SHEET_PICTURES)
     columns = {cell.label: np.load(prediction_file(setup, cell)) for cell in setup.cells}
-    path = setup.output / 'sheet.jpg'
+    files = setup.comparison.files
+    path = setup.output / ('sheet.jpg' if files == 'results' else f'{files}_sheet.jpg')
     sheet = draw_sheet(pictures, columns)
     if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
         raise OSError(f'cannot write {path}')

@@ -6,108 +6,11 @@ cells of a comparison get the same pictures, the same recipe and the same time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from training.comparison_types import COLUMNS, IMAGENET, Cell, Claim, Column, Comparison
+from training.comparisons_spt import SPT_TABLE3, SPT_TABLE5
 
-from training.models.spark import STRATEGIES
-
-IMAGENET = 'imagenet'
-
-
-class Column(NamedTuple):
-    """How a score is shown, and which way is better."""
-
-    header: str
-    form: str
-    higher: bool = False
-
-
-COLUMNS: dict[str, Column] = {
-    'parameters': Column('parameters', ',.0f'),
-    'ms': Column('ms a frame', '.1f'),
-    'mse_max_depth': Column('MSE (z / cap)', '.5f'),
-    'ssim_max_depth': Column('SSIM (z / cap)', '.4f', higher=True),
-    'mse_minmax': Column('MSE (min-max)', '.5f'),
-    'ssim_minmax': Column('SSIM (min-max)', '.4f', higher=True),
-    'scale_invariant': Column('scale-invariant', '.4f'),
-    'scale_invariant_root': Column('its root', '.4f'),
-    'rmse': Column('RMSE [m]', '.3f'),
-    'rmse_log': Column('RMSE log', '.4f'),
-    'abs_rel': Column('AbsRel', '.4f'),
-    'delta1': Column('delta1', '.4f', higher=True),
-}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One line of a comparison.
-
-    Attributes
-    ----------
-    name, label : str
-        In file names and in tables.
-    model : str
-        In training.models.MODELS; empty: the config's.
-    stages : tuple of str
-        Parts of the model, trained one after the other; they share the time equally.
-    labels : float
-        Share of the training views whose depth is used, 0..1.
-    start : str
-        Of the encoder: empty for random weights, IMAGENET for a given file, or the strategy of
-        training.models.spark by which it is pre-trained first.
-    """
-
-    name: str
-    label: str
-    model: str = ''
-    stages: tuple[str, ...] = ('',)
-    labels: float = 1.0
-    start: str = ''
-
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether a pre-training of ours comes first."""
-        return self.start in STRATEGIES
-
-
-@dataclass(frozen=True)
-class Claim:
-    """That `better` beats `worse` in `metric`, by at least `factor` where one is given."""
-
-    text: str
-    metric: str
-    better: str
-    worse: str
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A paper's experiment.
-
-    Attributes
-    ----------
-    cells, claims : tuple
-    columns : tuple of str
-        Scores that the table shows, of COLUMNS.
-    printed : mapping
-        Line of the paper's table -> score -> figure as printed.
-    notes : tuple of str
-        What one must know to read the table.
-    is_timed : bool
-        Whether networks are timed as well.
-    """
-
-    name: str
-    paper: str
-    cells: tuple[Cell, ...]
-    columns: tuple[str, ...]
-    claims: tuple[Claim, ...]
-    printed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    is_timed: bool = False
-
+__all__ = ['COLUMNS', 'COMPARISONS', 'GROUPS', 'IMAGENET', 'Cell', 'Claim', 'Column',
+           'Comparison']
 
 def _both(metric: str, text: str, better: str, worse: str) -> tuple[Claim, ...]:
     # The paper does not say how depth was brought to 0..1.
@@ -241,4 +144,9 @@ SPARK = Comparison(
     ),
 )
 
-COMPARISONS: dict[str, Comparison] = {x.name: x for x in (REALTIME_UNET, EIGEN, UNETPP, SPARK)}
+COMPARISONS: dict[str, Comparison] = {
+    x.name: x for x in (REALTIME_UNET, EIGEN, UNETPP, SPARK, SPT_TABLE3, SPT_TABLE5)
+}
+
+#: Names for several comparisons, one after the other.
+GROUPS: dict[str, tuple[str, ...]] = {'spt': (SPT_TABLE3.name, SPT_TABLE5.name)}

@@ -1,9 +1,10 @@
 """Train a paper's comparison at small scale: ``python -m training.reproduce NAME key=value ...``.
 
-NAME is realtime_unet, eigen, unetpp or spark. Every cell of the comparison is trained for the same
-time with every seed, from training/configs/reproduce_NAME.yaml, and scored on the val split. Each
-finished cell is one JSON file in `output`: started again, the command goes on from there. In the
-end `output` holds results.json, results.md and sheet.jpg, and the paper's claims are judged.
+NAME is realtime_unet, eigen, unetpp, spark or spt (which is spt_table3, spt_table5 and what
+attention costs). Every cell of the comparison is trained for the same time with every seed, from
+training/configs/reproduce_NAME.yaml, and scored on the val split. Each finished cell is one JSON
+file in `output`: started again, the command goes on from there. In the end `output` holds
+results.json, results.md and sheet.jpg, and the paper's claims are judged.
 
 keys: minutes_per_run=3  seeds=3  output=runs/reproduce/NAME  imagenet=FILE (unetpp)
       pretrain.KEY=value for training/configs/reproduce_pretrain.yaml
@@ -22,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 import yaml
 
+from training.attention_cost import write_attention_cost
 from training.checkpoint import CheckpointError
 from training.comparison_report import Results, write_report
 from training.comparison_runs import (
@@ -33,7 +35,7 @@ from training.comparison_runs import (
     time_cell,
     write_json,
 )
-from training.comparisons import COMPARISONS, IMAGENET, Cell
+from training.comparisons import COMPARISONS, GROUPS, IMAGENET, Cell
 from training.config import ConfigError, load_config, typed_value
 from training.data import DataError, SplitError
 from training.data.root import sentence
@@ -46,6 +48,7 @@ CONFIGS = Path(__file__).parent / 'configs'
 OWN_KEYS = {'minutes_per_run': float, 'seeds': int, 'output': str, 'imagenet': str}
 SET_HERE = ('name', 'init', 'resume', 'phases.0.minutes', 'phases.0.stage')
 PRETRAIN = 'pretrain.'
+MEASURED_AFTER = {'spt': write_attention_cost}  # called with the output folder and the console
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +68,19 @@ def read_setup(name: str, overrides: Sequence[str] = ()) -> tuple[Setup, int]:
     """
     if name not in COMPARISONS:
         raise ConfigError(f"comparison {name!r} does not exist; choose one of "
-                          f"{', '.join(COMPARISONS)}")
+                          f"{', '.join([*COMPARISONS, *GROUPS])}")
     own, pretraining, others = _sorted(overrides)
     minutes, seeds = own.get('minutes_per_run', 3.0), own.get('seeds', 3)
     for key, value in (('minutes_per_run', minutes), ('seeds', seeds)):
         if not value > 0:
             raise ConfigError(f'{key} is {value}; it must be above 0')
+    recipe = COMPARISONS[name].recipe or name
     setup = Setup(
         comparison=COMPARISONS[name],
-        base=load_config(CONFIGS / f'reproduce_{name}.yaml', others),
+        base=load_config(CONFIGS / f'reproduce_{recipe}.yaml', others),
         pretraining=load_pretrain_config(CONFIGS / 'reproduce_pretrain.yaml', pretraining),
         minutes=minutes,
-        output=Path(own.get('output', f'runs/reproduce/{name}')),
+        output=Path(own.get('output', f'runs/reproduce/{recipe}')),
         imagenet=own.get('imagenet', ''),
     )
     _check(setup, others)
@@ -143,6 +147,21 @@ def reproduce(setup: Setup, seeds: int, console: Console) -> Results:
     return write_report(setup, runs, speeds, console)
 
 
+def reproduce_all(name: str, overrides: Sequence[str], console: Console) -> None:
+    """Run the comparison `name`, or those of the group, and what is measured after them.
+
+    Raises
+    ------
+    ConfigError, CheckpointError, DataError, SplitError, TrainingError
+        As :func:`read_setup` and :func:`reproduce`.
+    """
+    plans = [read_setup(part, overrides) for part in GROUPS.get(name, (name,))]
+    for setup, seeds in plans:
+        reproduce(setup, seeds, console)
+    if name in MEASURED_AFTER:
+        MEASURED_AFTER[name](setup.output, console)
+
+
 def _pairs(setup: Setup, seeds: int) -> list[tuple[Cell, int]]:
     # Seed by seed, so that a run that is broken off has compared all cells.
     first = setup.base.seed
@@ -205,13 +224,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog='python -m training.reproduce', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('comparison', help=', '.join(COMPARISONS))
+    parser.add_argument('comparison', help=', '.join([*COMPARISONS, *GROUPS]))
     parser.add_argument('overrides', nargs='*', metavar='key=value')
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     try:
-        setup, seeds = read_setup(arguments.comparison, arguments.overrides)
-        reproduce(setup, seeds, Console())
+        reproduce_all(arguments.comparison, arguments.overrides, Console())
     except (ConfigError, CheckpointError, DataError, SplitError, TrainingError) as error:
         raise SystemExit(f'error: {sentence(error)}') from error
 
