@@ -43,6 +43,7 @@ setup(
         'demo': requirements('requirements-robot.txt') + requirements('requirements-demo.txt'),
         'training': requirements('requirements-training.txt'),
         'tensorrt': requirements('requirements-tensorrt.txt'),
+        'view': requirements('requirements-view.txt'),
         'test': requirements('requirements-test.txt'),
     },
     entry_points={

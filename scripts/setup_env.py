@@ -45,8 +45,9 @@ _DEMO = Profile(
      'sensor_msgs.msg', 'stereo_msgs.msg', 'diagnostic_msgs.msg'))
 PROFILES = {
     'demo': _DEMO,
-    'test': Profile(_DEMO.folder, (*_DEMO.requirements, 'training', 'test'), _DEMO.constraints,
-                    _DEMO.pythons, (*_DEMO.imports, 'torch', 'pytest', 'colcon_core')),
+    'test': Profile(_DEMO.folder, (*_DEMO.requirements, 'training', 'view', 'test'),
+                    _DEMO.constraints, _DEMO.pythons,
+                    (*_DEMO.imports, 'torch', 'pytest', 'colcon_core')),
     'compat': Profile('.venv-compat', ('compat',), 'constraints-compat.txt', (10, 11, 12),
                       ('numpy', 'cv2', 'onnx', 'onnxruntime', 'open3d', 'pytest'), ros=False,
                       optional=True),
