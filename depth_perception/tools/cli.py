@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 import sys
 
+from depth_perception.tools import stereo, view
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command and return its exit status."""
@@ -14,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest='command', required=True)
     _add_demo(commands)
+    stereo.add_to(commands)
+    view.add_to(commands)
     arguments = vars(parser.parse_args(argv))
     command = arguments.pop('run')
     arguments.pop('command')
