@@ -1,16 +1,16 @@
 """Scores of a checkpoint on a data set: ``python -m training.evaluate CHECKPOINT data=NAME``.
 
 Keys, all optional: data= a data set of training.data.DATASETS, or held_out, the test rows of
-splits.yaml (default: what it was trained on); root= its folder; split= (default: test, of mixed
-val); size= HEIGHTxWIDTH of the pictures (default: as trained; with crop=eigen 480x640);
-align= none, median or least_squares; crop= none or eigen; max_depth= in metres; folder= for
-NAME_SPLIT.json and NAME_SPLIT.jpg. Of data=nyu_labeled crop and max_depth are the published ones
-unless they are given.
+splits.yaml (default: what it was trained on); root= its folder; split= (default: test, of mixed,
+focus and ddff val); size= HEIGHTxWIDTH of the pictures (default: as trained; with crop=eigen
+480x640); align= none, median or least_squares; crop= none or eigen; max_depth= in metres;
+folder= for NAME_SPLIT.json and NAME_SPLIT.jpg. Of data=nyu_labeled crop and max_depth are the
+published ones unless they are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import json
 import logging
@@ -21,7 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from depth_perception.estimator import DepthEstimator
+from depth_perception.estimator import DepthEstimator, Engine
+from depth_perception.focus_estimator import FocusStackEstimator
 from depth_perception.geometry import Intrinsics
 from depth_perception.metrics import ALIGNMENTS, CROPS, EIGEN_SIZE
 from depth_perception.scoring import Protocol, Scores
@@ -31,12 +32,14 @@ from training.contract import model_spec
 from training.data import DATASETS, DataConfig, evaluation
 from training.registry import chosen
 from training.sheet import Sheet
+from training.stacks import as_images, is_stack
 from training.torch_engine import TorchEngine
 
 log = logging.getLogger(__name__)
 
 KEYS = ('checkpoint', 'data', 'root', 'split', 'size', 'align', 'crop', 'max_depth', 'folder')
 HELD_OUT, ALL = 'held_out', 'all'
+WITHOUT_TEST = ('mixed', 'focus', 'ddff')  # or whose test part has no depth
 PUBLISHED = {'nyu_labeled': {'crop': 'eigen', 'max_depth': 10.0}}
 SHOWN = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'delta1', 'delta2', 'delta3', 'silog')
 PICTURES = 8
@@ -76,7 +79,7 @@ def read_request(config: Config, given: Mapping[str, str]) -> Request:
     size = EIGEN_SIZE if protocol.crop == 'eigen' else trained
     if 'size' in given:
         size = _size(given['size'])
-    split = given.get('split', 'val' if data == 'mixed' else 'test')
+    split = given.get('split', 'val' if data in WITHOUT_TEST else 'test')
     return Request(data, given.get('root', config.data.root), split, size, protocol)
 
 
@@ -88,7 +91,10 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def pictures(config: Config, request: Request) -> Iterator[dict]:
-    """Give image (H, W, 3) uint8 RGB, depth (H, W) metres, intrinsics, source of each picture."""
+    """Give image (H, W, 3) uint8 RGB, depth (H, W) metres, intrinsics, source of each picture.
+
+    Focus stacks have ``stack`` (N, H, W, 3) and ``focus_m`` (N,) beside them.
+    """
     if request.data == HELD_OUT:
         for entries in evaluation.rows().values():
             for entry in entries:
@@ -105,17 +111,40 @@ def pictures(config: Config, request: Request) -> Iterator[dict]:
         item = items[index]
         f = float(item['focal_px'])
         camera = Intrinsics(width, height, f, f, (width - 1) / 2, (height - 1) / 2)
-        yield {'image': np.ascontiguousarray(item['image'].numpy().transpose(1, 2, 0)),
-               'depth': item['depth'].numpy(), 'intrinsics': camera, 'source': item['source']}
+        sample = {'image': np.ascontiguousarray(item['image'].numpy().transpose(1, 2, 0)),
+                  'depth': item['depth'].numpy(), 'intrinsics': camera, 'source': item['source']}
+        if is_stack(item):
+            sample['stack'], sample['focus_m'] = as_images(item)
+        yield sample
 
 
-def score(estimator: DepthEstimator, samples: Iterator[dict], protocol: Protocol,
+def predictor(engine: Engine) -> Callable[[dict], np.ndarray]:
+    """Return what gives depth (H, W) in metres for a sample of `pictures`.
+
+    Depth is valid until the next call. A model for focus stacks raises ConfigError for a sample
+    that is none.
+    """
+    if engine.spec.frames == 1:
+        single = DepthEstimator(engine)
+        return lambda sample: single(sample['image'], sample['intrinsics']).depth
+    estimator = FocusStackEstimator(engine)
+
+    def predict(sample: dict) -> np.ndarray:
+        if 'stack' not in sample:
+            raise ConfigError(f'model {engine.spec.name} takes focus stacks; choose data=focus '
+                              'with data.options.source=NAME, or data=ddff')
+        return estimator(sample['stack'], sample['focus_m'], sample['intrinsics']).depth
+
+    return predict
+
+
+def score(predict: Callable[[dict], np.ndarray], samples: Iterator[dict], protocol: Protocol,
           sheet: Sheet) -> dict[str, dict]:
     """Summaries (`depth_perception.scoring.Scores.summary`) of each source, and of all."""
     scores: dict[str, Scores] = {}
     total = Scores(protocol)
     for sample in samples:
-        depth = estimator(sample['image'], sample['intrinsics']).depth
+        depth = predict(sample)
         for collected in (scores.setdefault(sample['source'], Scores(protocol)), total):
             collected.add(depth, sample['depth'])
         sheet.add(sample['image'], sample['depth'], depth)
@@ -147,10 +176,10 @@ def evaluate_checkpoint(config: Config, given: Mapping[str, str]) -> dict[str, d
     """
     request = read_request(config, given)
     network, trained = load_model(given['checkpoint'])
-    spec = model_spec(config, network, ', '.join(trained.sources))
+    spec = model_spec(config, network, ', '.join(trained.sources), trained.blur_scale_range)
     sheet = Sheet(PICTURES)
-    estimator = DepthEstimator(TorchEngine(network, spec))
-    summaries = score(estimator, pictures(config, request), request.protocol, sheet)
+    predict = predictor(TorchEngine(network, spec))
+    summaries = score(predict, pictures(config, request), request.protocol, sheet)
     folder = Path(given.get('folder', f'{config.output}/evaluation'))
     folder.mkdir(parents=True, exist_ok=True)
     stem = request.data if request.data == HELD_OUT else f'{request.data}_{request.split}'

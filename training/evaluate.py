@@ -5,6 +5,8 @@
 ``python -m training.evaluate CONFIG [model=FILE.onnx] [folder=DIR]`` runs the ONNX file with each
 camera's intrinsics, prints the table, and writes evaluation.json and one picture sheet a row into
 `folder`, the baselines beside the model, and the pooled accuracy into the model's contract.
+
+Where CONFIG is for a network that takes focus stacks, focus_evaluation.py tells what is done.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+import torch
 
 from depth_perception.estimator import DepthEstimator
 from depth_perception.inference import load
@@ -40,7 +43,11 @@ from training.data import (
 )
 from training.data.root import sentence
 from training.data.splits import Entry
+from training.focus_evaluation import KEYS as FOCUS_KEYS
+from training.focus_evaluation import evaluate_focus
+from training.registry import build_network
 from training.sheet import Sheet
+from training.stacks import takes_stack
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +196,7 @@ def evaluate(config: Config, model: Path, folder: Path) -> dict[str, dict]:
 def main(argv: list[str] | None = None) -> None:
     """Evaluate as the command line says."""
     parser = argparse.ArgumentParser(prog='python -m training.evaluate', description=__doc__)
-    config, own = parse(parser, argv, ('model', *KEYS))
+    config, own = parse(parser, argv, sorted({'model', *KEYS, *FOCUS_KEYS}))
     try:
         _evaluate(config, own)
     except (CheckpointError, ConfigError, DataError, SplitError, ModelError) as error:
@@ -199,6 +206,11 @@ def main(argv: list[str] | None = None) -> None:
 def _evaluate(config: Config, own: dict[str, str]) -> None:
     if 'checkpoint' in own:
         evaluate_checkpoint(config, own)
+        return
+    with torch.device('meta'):
+        is_for_stacks = takes_stack(build_network(config.model, config.model_options))
+    if is_for_stacks:
+        evaluate_focus(config, own)
         return
     refuse_unknown(own, ('model', 'folder'), '')
     model = Path(own.get('model', f'depth_perception/models/{config.name}.onnx'))

@@ -6,8 +6,10 @@ here and not by the data set, because a GPU does it faster than a loader's worke
 """
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from training.contract import canonical_scale, focal_per_width, normalise
 from training.focus_render import render_stack
@@ -76,3 +78,11 @@ def canonical_blur_scale(batch: dict, per_width: float | None) -> Tensor:
     """Blur scale (B,) as the contract counts it: canonical metres, pixels of the picture."""
     scale = canonical_scale(batch['focal_px'], batch['image'].shape[-1], per_width)
     return batch['blur_scale'].float() * scale
+
+
+def as_images(item: dict) -> tuple[np.ndarray, np.ndarray]:
+    """One item's stack as a camera gives it: (N, H, W, 3) uint8 RGB, and (N,) metres."""
+    with torch.no_grad():
+        stack = stack_of(default_collate([item]))[0]
+    images = (255 * stack).round().byte().permute(0, 2, 3, 1)
+    return np.ascontiguousarray(images.numpy()), item['focus_distances'].numpy()

@@ -27,11 +27,15 @@ class TorchEngine:
         self.spec = spec
         self.backend = f'torch {self._device}'
 
-    def infer(self, image: np.ndarray) -> tuple[np.ndarray, None]:
-        """Run the network on `image` (1, 3, h, w) float32; depth is (h, w) float32."""
+    def infer(self, image: np.ndarray, **extra_inputs: np.ndarray) -> tuple[np.ndarray, None]:
+        """Run the network on `image` (1, 3, h, w) float32, of a stack (1, N, 3, h, w).
+
+        `extra_inputs` are those that the contract names; depth is (h, w) float32.
+        """
+        arrays = (image, *(extra_inputs[name] for name in self.spec.extra_inputs))
         with torch.inference_mode():
-            x = torch.from_numpy(image).to(self._device)
-            depth = at_size(self._network(x).float(), x.shape[-2:])
+            inputs = [torch.from_numpy(x).to(self._device) for x in arrays]
+            depth = at_size(self._network(*inputs).float(), image.shape[-2:])
         return depth[0, 0].cpu().numpy(), None
 
     def close(self) -> None:

@@ -64,6 +64,9 @@ class FocusOptions:
         1 blurs the picture's values, as the paper does; 2.2 blurs light.
     noise
         Largest deviation of the sensor's noise, of a full scale of 1; drawn from 0 on.
+    when_scored
+        Settings that val and test have instead: runs that differ in the others are then scored
+        on the same stacks.
     """
 
     source: str = 'mixed'
@@ -78,6 +81,7 @@ class FocusOptions:
     occlusion: bool = False
     gamma: float = 1.0
     noise: float = 0.0
+    when_scored: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         for key, known in (('lens', LENSES), ('focus', SAMPLINGS), ('psf', SHAPES)):
@@ -191,6 +195,14 @@ class FocusViews(Dataset):
             'psf': chosen.psf, 'occlusion': chosen.occlusion, 'gamma': chosen.gamma}
 
 
+def chosen_options(given: Mapping[str, Any], split: str) -> FocusOptions:
+    """Return the settings of a split; DataError where one cannot work."""
+    chosen = options(FocusOptions, given, 'focus')
+    if split == 'train' or not chosen.when_scored:
+        return chosen
+    return options(FocusOptions, {**given, **chosen.when_scored, 'when_scored': {}}, 'focus')
+
+
 def build_focus(
     sources: Mapping[str, Callable], config: DataConfig, split: str = 'train', *,
     augment: bool = True,
@@ -207,7 +219,7 @@ def build_focus(
     DataError
         The source is none of them, or an option cannot work; further as the source says.
     """
-    chosen = options(FocusOptions, config.options, 'focus')
+    chosen = chosen_options(config.options, split)
     if chosen.source not in sources:
         raise DataError(f'source is {chosen.source!r}; use one of {", ".join(sources)}')
     paper = dataclasses.replace(config.augmentation, roll=0.0, colour=1.0, grey=0.0, noise=0.0,

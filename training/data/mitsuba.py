@@ -94,13 +94,18 @@ def denoised(radiance: np.ndarray, albedo: np.ndarray, normals: np.ndarray,
 
 def developed(radiance: np.ndarray) -> np.ndarray:
     """Turn linear radiance (H, W, 3) into a uint8 photograph, automatically exposed."""
-    gain = GREY_LEVEL / max(float(np.median(radiance.mean(axis=2))), 1e-6)
-    linear = np.clip(radiance * gain, 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    return encoded(radiance * (GREY_LEVEL / max(float(np.median(radiance.mean(axis=2))), 1e-6)))
 
 
-def _mitsuba():
+def encoded(linear: np.ndarray) -> np.ndarray:
+    """Turn linear light of any shape, 1 is white, into uint8 as sRGB encodes it."""
+    linear = np.clip(linear, 0, 1)
+    values = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def load_mitsuba():
+    """Return the module of Mitsuba; DataError where it is not installed."""
     try:
         import mitsuba
     except ImportError as error:
@@ -110,7 +115,8 @@ def _mitsuba():
     return mitsuba
 
 
-def _sensor(mi, pose: np.ndarray, fov_deg: float, height: int, width: int) -> dict:
+def sensor(mi, pose: np.ndarray, fov_deg: float, height: int, width: int) -> dict:
+    """Return a pinhole camera as Mitsuba's dictionary, for the scene's units."""
     return {'type': 'perspective', 'fov': fov_deg, 'fov_axis': 'x', 'near_clip': 0.01,
             'far_clip': 1000.0, 'to_world': mi.ScalarTransform4f(pose.tolist()),
             'sampler': {'type': 'independent', 'sample_count': 1},
@@ -118,9 +124,10 @@ def _sensor(mi, pose: np.ndarray, fov_deg: float, height: int, width: int) -> di
                      'rfilter': {'type': 'box'}}}
 
 
-def _render(mi, scene, sensor, samples: int, **integrator) -> np.ndarray:
+def render(mi, scene, camera, samples: int, **integrator) -> np.ndarray:
+    """Return what a loaded camera sees of a loaded scene, (H, W, channels) float32."""
     integrator = mi.load_dict(integrator)
-    return np.array(mi.render(scene, sensor=sensor, integrator=integrator, spp=samples))
+    return np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=samples))
 
 
 def render_view(archive: Path, scene: str, view: int, height: int, width: int) -> dict:
@@ -145,7 +152,7 @@ def render_view(archive: Path, scene: str, view: int, height: int, width: int) -
     DataError
         Mitsuba is not installed, or the archive is not as expected.
     """
-    mi = _mitsuba()
+    mi = load_mitsuba()
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter='data')
@@ -154,15 +161,15 @@ def render_view(archive: Path, scene: str, view: int, height: int, width: int) -
         loaded = mi.load_file(str(file))
         intrinsics = Intrinsics.from_hfov(width, height, fov_deg)
         for yaw in YAWS_DEG[view]:
-            sensor = mi.load_dict(_sensor(mi, turned(pose, yaw), fov_deg, height, width))
+            camera = mi.load_dict(sensor(mi, turned(pose, yaw), fov_deg, height, width))
             # One sample a pixel: more would blend the depths of two surfaces at an edge.
-            distance = _render(mi, loaded, sensor, 1, type='aov', aovs='d:depth')[..., -1]
+            distance = render(mi, loaded, camera, 1, type='aov', aovs='d:depth')[..., -1]
             depth = z_from_distance(distance * SCALE.get(scene, 1.0), intrinsics)
             depth[depth > MAX_DEPTH_M] = np.nan
             if np.nanquantile(depth, 0.01) > CLEAR_M:
                 break
-        light = _render(mi, loaded, sensor, SAMPLES, type='path', max_depth=PATH_DEPTH)[..., :3]
-        guides = _render(mi, loaded, sensor, 12, type='aov', aovs='a:albedo,n:sh_normal')
+        light = render(mi, loaded, camera, SAMPLES, type='path', max_depth=PATH_DEPTH)[..., :3]
+        guides = render(mi, loaded, camera, 12, type='aov', aovs='a:albedo,n:sh_normal')
     clean = denoised(light, guides[..., -6:-3], guides[..., -3:], depth)
     return {'image': developed(clean), 'depth': depth, 'intrinsics': intrinsics,
             'name': f'{scene}/{view}'}

@@ -1,0 +1,167 @@
+"""Focus stacks of Bitterli's rooms through a true lens: Mitsuba 3's `thinlens` sensor.
+
+Test only, and independent of training/focus_render.py: every pixel averages rays through the whole
+aperture. The lens is the 'canonical' one of focus.py, whose aperture is 36 mm over the f-number: a
+pinhole image of focal length f (px) blurs by aperture * f * |1/focus - 1/depth| px. Noise is
+averaged among neighbours that show alike paint, normals and distance through the same lens. A
+stack takes minutes, so it is kept in .data_cache/.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+import itertools
+import json
+import os
+from pathlib import Path
+import tarfile
+import tempfile
+from zipfile import BadZipFile
+import zlib
+
+import cv2
+import numpy as np
+
+from depth_perception.geometry import Intrinsics
+from depth_perception.optics import FULL_FRAME_M
+from training.data import mitsuba
+from training.data.root import CACHE_FOLDER, DataError
+from training.data.splits import Entry
+
+VERSION = 1
+SAMPLES, GUIDE_SAMPLES, PATH_DEPTH = 32, 48, 6
+RADIUS = 4  # of the filter, px
+BRIGHTEST = 15.0  # of the median; fireflies are brighter
+# How unlike paint, normals and nearness must be to count as another surface: 1 / deviation.
+UNLIKE = np.array([20.0] * 3 + [2.0] * 3 + [3.0])
+
+
+def aperture_m(f_number: float) -> float:
+    """Diameter of the aperture of the canonical lens, metres."""
+    return FULL_FRAME_M / f_number
+
+
+def blur_scale_px_m(f_number: float, intrinsics: Intrinsics) -> float:
+    """Blur scale of a picture through it, px m: the blur's diameter a dioptre."""
+    return aperture_m(f_number) * intrinsics.focal_px
+
+
+def stack_of(entry: Entry, folder: Path, focus_m: Sequence[float], f_number: float,
+             cache: Path = CACHE_FOLDER) -> np.ndarray:
+    """Return the stack of a room from its author's own camera, rendered or from the cache.
+
+    Parameters
+    ----------
+    entry
+        Of splits.yaml, data set mitsuba_rooms, split test.
+    folder
+        Of the data set.
+    focus_m
+        Focus distances, metres along the optical axis.
+
+    Returns
+    -------
+    (N, 240, 320, 3) uint8 RGB, of one exposure
+
+    Raises
+    ------
+    DataError
+        The entry is not for testing, Mitsuba is not installed, or the archive is not as expected.
+    """
+    if entry.split != 'test' or entry.dataset != mitsuba.DATASET:
+        raise DataError(f'{entry.name} is a {entry.split} entry of {entry.dataset}; rooms behind '
+                        f'a lens are test entries of {mitsuba.DATASET}')
+    size = (mitsuba.HEIGHT, mitsuba.WIDTH)
+    facts = {'version': VERSION, 'scene': entry.scene, 'focus': [round(x, 6) for x in focus_m],
+             'f_number': f_number, 'size': size, 'samples': SAMPLES}
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    path = cache / 'thin_lens' / f'{entry.scene}-{key}.npz'
+    stack = _read(path)
+    if stack is None:
+        stack = render_stack(folder / f'{entry.scene}.tar.xz', entry.scene, focus_m, f_number,
+                             *size)
+        _write(path, stack)
+    return stack
+
+
+def _read(path: Path) -> np.ndarray | None:
+    # What cannot be read is rendered again.
+    try:
+        with np.load(path) as archive:
+            return archive['stack']
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error):
+        return None
+
+
+def _write(path: Path, stack: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f'.{os.getpid()}.partial')
+    with open(partial, 'wb') as file:
+        np.savez_compressed(file, stack=stack)
+    os.replace(partial, path)
+
+
+def render_stack(archive: Path, scene: str, focus_m: Sequence[float], f_number: float,
+                 height: int, width: int, samples: int = SAMPLES) -> np.ndarray:
+    """Render a stack; see stack_of.
+
+    Raises
+    ------
+    DataError
+        Mitsuba is not installed, or the archive is not as expected.
+    """
+    mi = mitsuba.load_mitsuba()
+    metres = mitsuba.SCALE.get(scene, 1.0)  # of one unit of the scene
+    lens = {'type': 'thinlens', 'aperture_radius': aperture_m(f_number) / 2 / metres}
+    slices = []
+    with tempfile.TemporaryDirectory() as unpacked:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(unpacked, filter='data')
+        except (OSError, tarfile.TarError) as error:
+            raise DataError(f'{archive} is damaged: {error}; copy it again') from error
+        file = Path(unpacked) / scene / 'scene.xml'
+        pose, fov_deg = mitsuba.read_camera(file.read_text())
+        loaded = mi.load_file(str(file))
+        for distance in focus_m:
+            camera = mi.load_dict(mitsuba.sensor(mi, pose, fov_deg, height, width) | lens
+                                  | {'focus_distance': distance / metres})
+            slices.append(_slice(mi, loaded, camera, samples))
+    # One exposure for all: a camera that sweeps its focus holds it.
+    limit = BRIGHTEST * float(np.median([picture[..., :3] for picture in slices]))
+    light = np.stack([filtered(np.minimum(picture[..., :3], limit), picture[..., 3:])
+                      for picture in slices])
+    gain = mitsuba.GREY_LEVEL / max(float(np.median(light.mean(axis=-1))), 1e-6)
+    return mitsuba.encoded(gain * light)
+
+
+def _slice(mi, scene, camera, samples: int) -> np.ndarray:
+    """Return radiance, paint, normals and 1 / distance of what the camera sees, (H, W, 10)."""
+    light = mitsuba.render(mi, scene, camera, samples, type='path', max_depth=PATH_DEPTH)
+    guides = mitsuba.render(mi, scene, camera, GUIDE_SAMPLES, type='aov',
+                            aovs='d:depth,a:albedo,n:sh_normal')[..., -7:]
+    near = 1 / np.maximum(guides[..., :1], 1e-2) * (guides[..., :1] > 0)
+    return np.concatenate([light[..., :3], guides[..., 1:], near], axis=-1)
+
+
+def filtered(light: np.ndarray, guides: np.ndarray) -> np.ndarray:
+    """Average light (H, W, 3) among neighbours with alike guides (H, W, 7): see _slice.
+
+    Where the lens blurs, the guides are blurred as well, so no edge appears or vanishes.
+    """
+    scaled = guides * UNLIKE
+    total, weight = np.zeros_like(light), np.zeros((*light.shape[:2], 1))
+    for shift in itertools.product(range(-RADIUS, RADIUS + 1), repeat=2):
+        light_there, guides_there = (np.roll(x, shift, axis=(0, 1)) for x in (light, scaled))
+        apart = ((guides_there - scaled) ** 2).sum(axis=-1, keepdims=True)
+        w = np.exp(-(shift[0] ** 2 + shift[1] ** 2) / 12 - apart / 2)
+        total += w * light_there
+        weight += w
+    return without_dots(total / weight)
+
+
+def without_dots(light: np.ndarray) -> np.ndarray:
+    """Bring each pixel into the range of the eight around it: (H, W, 3) float."""
+    around = np.ones((3, 3), np.uint8)
+    around[1, 1] = 0
+    return np.clip(light, cv2.erode(light, around), cv2.dilate(light, around))
