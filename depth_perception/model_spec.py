@@ -102,7 +102,7 @@ def find_model(name: str | Path) -> Path:
     if path.suffix == '.onnx' or len(path.parts) != 1:
         raise ModelError(f'model file {path} does not exist; give an existing ONNX file, or one '
                          f'of the installed models: {_installed_names()}')
-    for folder in _model_folders():
+    for folder in model_folders():
         if (folder / f'{name}.onnx').is_file():
             return folder / f'{name}.onnx'
     raise ModelError(f'no model is called {str(name)!r}; installed are: {_installed_names()}. '
@@ -210,13 +210,14 @@ def _check_tensor(role: str, value: onnx.ValueInfoProto, rule: list, path: Path)
                          f'must be {rule}')
 
 
-def _model_folders() -> tuple[Path, Path]:
+def model_folders() -> tuple[Path, Path]:
+    """Where installed models lie: the user's data folder, then this package's own."""
     data_home = os.environ.get('XDG_DATA_HOME') or Path.home() / '.local' / 'share'
     return (Path(data_home) / 'depth_perception' / 'models', Path(__file__).parent / 'models')
 
 
 def _installed_names() -> str:
-    names = {file.stem for folder in _model_folders() for file in folder.glob('*.onnx')}
+    names = {file.stem for folder in model_folders() for file in folder.glob('*.onnx')}
     return ', '.join(sorted(names)) or 'none'
 
 

@@ -92,6 +92,11 @@ class CudaDevice:
         free, total = self._call('cudaMemGetInfo')
         return int(free), int(total)
 
+    def clock_mhz(self) -> float:
+        """Highest clock of the multiprocessors."""
+        rate = self._cuda.cudaDeviceAttr.cudaDevAttrClockRate
+        return int(self._call('cudaDeviceGetAttribute', rate, self._index)) / 1000
+
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Buffer:
         """Allocate memory for one tensor.
 

@@ -26,6 +26,7 @@ from depth_perception.inference.tensorrt_progress import make_monitor
 from depth_perception.model_spec import ModelSpec, read_spec
 
 _LOG = logging.getLogger(__name__)
+NO_DEVICE = 'ahead of time, no GPU'     # for an engine that no GPU has seen
 _NO_MEMORY = re.compile(r'out of memory|OutOfMemory|insufficient memory|memory allocation', re.I)
 
 
@@ -49,7 +50,7 @@ class TensorRtBuilder:
         self._trt = find_tensorrt(name)
         self._cuda = find_device() if cuda is None else cuda
         self.name, self.version = self._trt.name, self._trt.version
-        self.device = 'ahead of time, no GPU' if self._cuda is None else self._cuda.description
+        self.device = NO_DEVICE if self._cuda is None else self._cuda.description
 
     def build(self, model_path: Path, options: BuildOptions, progress: Progress) -> bytes:
         """Build an engine; Ctrl-C ends the build as well as `progress` does.

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 import sys
 
-from depth_perception.tools import stereo, view
+from depth_perception.model_spec import DEFAULT_FOCUS_MODEL, DEFAULT_MODEL
+from depth_perception.tools import bench, engine, engine_build, models, stereo, view
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,11 +17,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest='command', required=True)
     _add_demo(commands)
+    _add_demo_focus(commands)
+    _add_engine(commands)
+    models.add_to(commands)
+    bench.add_to(commands)
     stereo.add_to(commands)
     view.add_to(commands)
     arguments = vars(parser.parse_args(argv))
     command = arguments.pop('run')
     arguments.pop('command')
+    arguments.pop('action', None)
     try:
         return command(**arguments)
     except (ValueError, RuntimeError, OSError) as error:
@@ -44,9 +50,35 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     demo.set_defaults(run=_demo)
 
 
+def _add_engine(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser('engine', help='engines: build, list, verify, clear')
+    actions = parser.add_subparsers(dest='action', required=True)
+    engine_build.add_to(actions)
+    engine.add_to(actions)
+
+
 def _demo(**arguments) -> int:
     # Imported here: the other commands and --help need no ROS.
     from depth_perception.tools.demo import run
+
+    return run(**arguments)
+
+
+def _add_demo_focus(commands: argparse._SubParsersAction) -> None:
+    demo = commands.add_parser(
+        'demo-focus', help='a simulated lens sweeps its focus; depth, pictures, bag, table')
+    demo.add_argument('--model', default=DEFAULT_FOCUS_MODEL,
+                      help='model for focus stacks, name or path (default: %(default)s)')
+    demo.add_argument('--single-image-model', default=DEFAULT_MODEL,
+                      help='what it is compared with (default: %(default)s)')
+    demo.add_argument('--seconds', type=float, default=20.0,
+                      help='how long is measured (default: %(default)s)')
+    demo.add_argument('--output', type=Path, default=Path('demo_output'))
+    demo.set_defaults(run=_demo_focus)
+
+
+def _demo_focus(**arguments) -> int:
+    from depth_perception.tools.demo_focus import run
 
     return run(**arguments)
 
