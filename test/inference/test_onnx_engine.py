@@ -67,6 +67,43 @@ def test_a_size_that_the_model_does_not_take_is_refused(make_model, multiple, sh
     assert (engine.infer(GREY)[0] == 2.0).all()
 
 
+def focus_stack(sharp, count=3):
+    """Noise in one slice, grey in the others; focus at 1, 2, 3... m."""
+    stack = np.full((1, count, 3, 48, 64), 0.5, np.float32)
+    stack[0, sharp] += np.random.default_rng(0).uniform(-0.5, 0.5, (48, 64)).astype(np.float32)
+    return stack, np.arange(1, count + 1, dtype=np.float32)[None]
+
+
+@pytest.mark.parametrize('sharp', [0, 1, 2])
+def test_a_focus_stack_is_run_with_its_focus_distances(make_model, sharp):
+    engine = load(str(make_model(frames=3)), backend='cpu')
+    stack, distances = focus_stack(sharp)
+    depth, _ = engine.infer(stack, focus_distances=distances)
+    np.testing.assert_allclose(depth, np.full((48, 64), sharp + 1.0), rtol=1e-6)
+
+
+def test_stacks_of_several_sizes_are_run_in_turn(make_model):
+    engine = load(str(make_model(frames=3, frames_range=(2, 5))), backend='cpu')
+    for count in (2, 5, 3):
+        stack, distances = focus_stack(count - 1, count)
+        depth, _ = engine.infer(stack, focus_distances=distances)
+        np.testing.assert_allclose(depth, np.full((48, 64), float(count)), rtol=1e-6)
+    with pytest.raises(ImageError, match=r"takes \[1, '2..5', 3, 48, 64\]"):
+        engine.infer(*focus_stack(0, 6)[:1], focus_distances=np.ones((1, 6), np.float32))
+
+
+@pytest.mark.parametrize('extra', [
+    {}, {'focus_distances': np.ones((1, 2), np.float32)},
+    {'f_number': np.ones((1, 3), np.float32)},
+])
+def test_missing_or_wrong_extra_inputs_are_refused(make_model, extra):
+    engine = load(str(make_model(frames=3)), backend='cpu')
+    stack, distances = focus_stack(1)
+    with pytest.raises(ImageError, match=r'takes focus_distances of shape \[1, 3\]'):
+        engine.infer(stack, **extra)
+    assert (engine.infer(stack, focus_distances=distances)[0] == 2.0).all()
+
+
 def test_the_backend_is_named(make_model):
     assert load(str(make_model()), backend='cpu').backend == 'onnxruntime CPUExecutionProvider'
 

@@ -167,6 +167,11 @@ def test_a_contract_that_is_a_list(make_model):
     ({'canonical_focal_px': 0}, 'canonical_focal_px is 0; .* above 0, or null'),
     ({'depth_range': [5, 1]}, 'depth_range is .* the nearer one first'),
     ({'frames': 0}, 'frames is 0'),
+    ({'frames_range': [2]}, r'frames_range is \(2,\); it must be two whole numbers of at least 2'),
+    ({'frames_range': [1, 5]}, r'frames_range is \(1, 5\)'),
+    ({'frames': 3, 'frames_range': [5, 9]}, r'frames is 3, .* not within frames_range = \[5, 9\]'),
+    ({'blur_scale_range': [-1, 2]}, 'blur_scale_range is .* two numbers of at least 0'),
+    ({'blur_scale_range': [2, 2]}, 'blur_scale_range is .* the smaller one first, or null'),
     ({'input_width': 64.0}, 'input_width is 64.0; it must be a whole number'),
     ({'confidence': 'yes'}, "confidence is 'yes'; it must be true or false"),
     ({'size_multiple': 32}, 'nominal input 64x48 is not a multiple of size_multiple = 32'),
@@ -190,6 +195,26 @@ def test_a_graph_that_contradicts_its_contract(make_model, changes, message):
     rewrite(path, **changes)
     with pytest.raises(ModelError, match=message):
         read_spec(path)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'frames': 4}, r"input 'image' .* must be \[1, 4, 3, 48, 64\]"),
+    ({'frames_range': [2, 5]}, r"must be \[1, 'any', 3, 48, 64\]"),
+    ({'extra_inputs': []}, 'its inputs are image, focus_distances; by .* must be image$'),
+])
+def test_a_graph_for_stacks_that_contradicts_its_contract(make_model, changes, message):
+    path = make_model(frames=3)
+    rewrite(path, **changes)
+    with pytest.raises(ModelError, match=message):
+        read_spec(path)
+
+
+def test_the_contract_of_a_focus_stack_survives_writing_and_reading(make_model):
+    spec = read_spec(make_model(frames=3, frames_range=(2, 5), blur_scale_range=(0.5, 8.0)))
+    assert (spec.frames, spec.frames_range) == (3, (2, 5))
+    assert spec.extra_inputs == ('focus_distances',)
+    assert spec.blur_scale_range == (0.5, 8.0)
+    assert spec.input_shape == (1, 3, 3, 48, 64)
 
 
 def test_a_free_size_in_the_graph_allows_a_fixed_one_in_the_contract(make_model):
