@@ -37,7 +37,7 @@ from depth_perception.tools.processes import NodeProcess, graph_environment
 from depth_perception.tools.recorder import BagRecorder, read_back
 
 NAMESPACE = 'focus'
-CAMERA = {'width': 320, 'height': 240, 'rate_hz': 10.0, 'settle_time': 0.05, 'seed': 200_000,
+CAMERA = {'width': 320, 'height': 240, 'rate_hz': 10.0, 'settle_time': 0.05, 'seed': 200_001,
           'sweeps_per_pose': 2}
 PUBLISHED = ('depth/image_rect', 'depth/camera_info', 'depth/image_colored', 'points')
 TRUTH, SHARP = 'ground_truth/depth', 'ground_truth/image'

@@ -10,6 +10,8 @@ import pytest
 from sensor_msgs.msg import Image, JointState, PointCloud2
 from std_srvs.srv import Trigger
 
+from depth_perception.nodes.focus_depth_node import FocusDepthConfig
+
 HEIGHT, WIDTH, FOCAL_PX = 96, 128, 100.0
 DISTANCES = (0.5, 1.0, 2.0)
 LENS = {'lens.focal_length': 0.025}
@@ -118,18 +120,22 @@ def pixels(message):
     return np.frombuffer(bytes(message.data), kind).reshape(message.height, message.width, -1)
 
 
+def seconds(message):
+    return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+
+
 def test_a_sweep_gives_the_depth_at_which_each_part_is_sharp(graph, camera, depth):
     message = camera.sweep_until(depth)
     assert (message.encoding, message.height, message.width) == ('32FC1', HEIGHT, WIDTH)
     metres = pixels(message)[..., 0]
     assert np.median(metres[:, :48]) == pytest.approx(0.5)
     assert np.median(metres[:, 80:]) == pytest.approx(2.0)
-    depth.clear()
     camera.sweep()
-    stamp = depth.wait(1)[0].header.stamp
-    assert stamp.sec + stamp.nanosec * 1e-9 == pytest.approx(camera.stamp, abs=1e-6)
+    graph.wait_for(lambda: seconds(depth.messages[-1]) == pytest.approx(camera.stamp, abs=1e-6),
+                   what='depth with the stamp of the newest slice')
     camera.sweep(DISTANCES[::-1])     # the other way round the stack is the same
-    np.testing.assert_array_equal(pixels(depth.wait(2)[1])[..., 0], metres)
+    graph.wait_for(lambda: seconds(depth.messages[-1]) == pytest.approx(camera.stamp, abs=1e-6))
+    np.testing.assert_array_equal(pixels(depth.messages[-1])[..., 0], metres)
 
 
 def test_diagnostics_tell_of_the_stack_and_its_cues(graph, node, camera, depth):
@@ -318,15 +324,31 @@ def test_a_fixed_sweep_stops_at_a_gap_until_it_is_restarted(graph, model):
 
 
 @pytest.mark.parametrize(('params', 'text'), [
-    ({'focus_distances': [0.5, 1.0]}, 'set process to every'),
-    ({'focus_distances': [0.5, 0.501], 'process': 'every'}, 'one and the same focus distance'),
-    ({'stack.slices': 7}, 'takes stacks of 3 slices'),
+    ({'focus_distances': (0.5, 1.0)}, 'set process to every'),
+    ({'focus_distances': (0.5, 0.501), 'process': 'every'}, 'one and the same focus distance'),
+    ({'focus_distances': (0.5, 1.0), 'process': 'every', 'adaptive_sweep': True}, 'unset one'),
+    ({'sweep_nearest': 30.0}, 'sweep.nearest must be below sweep.farthest'),
     ({'breathing': 'thin_lens'}, 'lens.focal_length is 0')])
-def test_what_cannot_work_fails_at_configure_in_one_sentence(graph, model, params, text):
-    name = f'bad{abs(hash(text)) % 1000}'
-    node = spawn(graph, name, model, state='failed', **params)
-    assert text in node.log
+def test_parameters_that_do_not_fit_together_are_refused(params, text):
+    with pytest.raises(ValueError, match=text):
+        FocusDepthConfig(**params)
+
+
+def test_a_stack_size_that_the_model_does_not_take_fails_at_configure(graph, model):
+    node = spawn(graph, 'seven', model, state='failed', **{'stack.slices': 7})
+    assert 'stack.slices is 7; model test takes stacks of 3 slices' in node.log
     assert node.stop() == 0
+
+
+@pytest.mark.parametrize(('params', 'told', 'expected'), [
+    ({'lens_focal_length': 0.025}, 2.8, 0.025 * 500 / 2.8),
+    ({'lens_pixel_pitch': 5e-5}, 2.8, 0.025 * 500 / 2.8),      # 500 px of 50 um are 25 mm
+    ({'lens_focal_length': 0.03, 'lens_pixel_pitch': 5e-5, 'lens_f_number': 2.0}, None,
+     0.03 ** 2 / 2.0 / 5e-5),
+    ({'lens_focal_length': 0.025}, None, None), ({}, 2.8, None)])
+def test_the_blur_scale_needs_aperture_and_focal_length_or_pixel_pitch(params, told, expected):
+    blur_scale = FocusDepthConfig(**params).blur_scale(500.0, told)
+    assert blur_scale == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_model_for_single_images_is_refused(graph, make_model):

@@ -103,3 +103,15 @@ def test_pairs_are_within_the_tolerance_and_no_message_is_used_twice(events):
             assert abs(pair[0][0] - pair[1][0]) <= 20
             used += [each[1] for each in pair]
     assert len(used) == len(set(used))
+
+
+def test_messages_that_are_given_up_for_want_of_a_partner_are_counted():
+    pairer = StampPairer(3)
+    for stamp in (10, 20, 30, 40):      # the first finds no room
+        assert pairer.add(0, stamp, stamp, 0) is None
+    assert pairer.unmatched == [1, 0]
+    assert pairer.add(1, 30, 'partner', 0) == (30, 'partner')
+    assert pairer.unmatched == [2, 0]   # 20 is older than the pair
+    pairer.add(1, 35, 'nobody', 0)
+    assert pairer.add(1, 40, 'partner', 0) == (40, 'partner')
+    assert pairer.unmatched == [2, 1]
