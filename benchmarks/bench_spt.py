@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import resource
 import statistics
 import subprocess
 import sys
@@ -44,7 +43,7 @@ def child(path: str, side: int, threads: int) -> None:
     from depth_perception.model_spec import read_spec
 
     spec = read_spec(path)
-    before_kib = _resident_kib()
+    before_kib = _memory_kib('VmRSS')
     engine = OnnxEngine(Path(path), spec, backend='cpu', threads=threads)
     image = np.random.default_rng(0).standard_normal((1, 3, side, side), np.float32)
     engine.infer(image)
@@ -53,13 +52,14 @@ def child(path: str, side: int, threads: int) -> None:
         start = time.perf_counter()
         engine.infer(image)
         times.append(1e3 * (time.perf_counter() - start))
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not getrusage: its peak begins with what the parent held when it forked.
+    peak_kib = _memory_kib('VmHWM')
     print(json.dumps({'ms': times, 'peak_mib': (peak_kib - before_kib) / 1024}))
 
 
-def _resident_kib() -> int:
+def _memory_kib(key: str) -> int:
     lines = Path('/proc/self/status').read_text().splitlines()
-    return int(next(line for line in lines if line.startswith('VmRSS')).split()[1])
+    return int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
 def export(name: str, model: str, options: dict, side: int, folder: Path) -> tuple[Path, int]:

@@ -152,15 +152,17 @@ def plot(scheme: str, epochs: Epochs, path: Path) -> None:
     upper, lower, samples = figure.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
     numbers = range(epochs.count)
     rows = [weights_at(named_scheme(scheme), e) for e in numbers]
-    for axes, names in ((upper, Weights._fields[:2] + Weights._fields[-2:]),
-                        (lower, Weights._fields[2:-2])):
+    for axes, names, place in (
+        (upper, Weights._fields[:2] + Weights._fields[-2:], 'upper right'),
+        (lower, Weights._fields[2:-2], 'center right'),  # clear of the lines above and below
+    ):
         for i, name in enumerate(names):
             # Equal weights lie on each other: dashes of their own keep all of them in sight.
             style = (i * 2, (4, 2 * len(names) - 4 or 1))
             axes.step(numbers, [getattr(row, name) for row in rows], where='mid', label=name,
                       linestyle=style if i else '-')
         axes.set_ylim(bottom=0)
-        axes.legend(loc='upper right')
+        axes.legend(loc=place)
     samples.step(numbers, [samples_at(e, epochs) for e in numbers], where='mid', color='black')
     samples.set_ylim(bottom=0)
     for axes, label in ((upper, 'factor'), (lower, 'weight of a term'), (samples, 'samples')):

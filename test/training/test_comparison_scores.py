@@ -42,6 +42,17 @@ def test_what_a_network_says_at_the_canonical_focal_length_is_scaled_to_the_pict
     assert torch.allclose(depth, torch.stack([plane(2), plane(4)]))
 
 
+def test_relative_depth_is_aligned_to_the_truth_and_capped():
+    truth = plane(2)
+    truth[:, 8:], truth[0] = 4.0, float('nan')
+    network = Fixed(0.2 + 0.4 / truth.nan_to_num(0.001), 'relative')
+    batch = torch.utils.data.default_collate([item(truth, 26.0)])
+    found = predict(network, batch)[0]
+    torch.testing.assert_close(found[1:], truth[1:])
+    scores = score(network, [item(truth, 26.0)], CPU)
+    assert scores['abs_rel'] == pytest.approx(0, abs=1e-5)
+
+
 def test_a_smaller_map_is_enlarged_to_the_picture():
     batch = torch.utils.data.default_collate([item(plane(1))])
     assert predict(Fixed(torch.full((3, 4), 2.0), 'metric'), batch).shape == (1, HEIGHT, WIDTH)

@@ -8,7 +8,7 @@ import torch
 
 from depth_perception import metrics as runtime
 from depth_perception import similarity as runtime_similarity
-from training.metrics import depth_metrics, similarity_metrics
+from training.metrics import aligned_depth, depth_metrics, similarity_metrics
 
 
 def batch(size=(3, 24, 30), seed=0):
@@ -106,3 +106,17 @@ def test_all_values_of_a_perfect_prediction_are_finite():
     truth = torch.rand(2, 16, 16) + 1
     values = depth_metrics(truth, truth) | similarity_metrics(truth, truth)
     assert all(math.isfinite(v) for value in values.values() for v in value)
+
+
+def test_inverse_depth_up_to_a_scale_and_a_shift_is_aligned_to_the_truth_of_each_image():
+    truth = 1 + 4 * torch.rand(2, 1, 8, 9, dtype=torch.float64)
+    inverse = torch.stack([0.3 / truth[0] + 0.1, 0.2 - 0.5 / truth[1]])  # even if upside down
+    with_hole = truth.clone()
+    with_hole[0, 0, 0, 0] = math.nan
+    torch.testing.assert_close(aligned_depth(inverse, with_hole), truth)
+
+
+def test_aligned_depth_has_an_end():
+    inverse = torch.tensor([[[[0.9, 0.5, 0.1, -5.0]]]])
+    truth = torch.tensor([[[[1 / 0.9, 2.0, 10.0, math.nan]]]])
+    assert aligned_depth(inverse, truth, max_depth=20.0).max().item() == pytest.approx(20)
