@@ -49,10 +49,11 @@ class EngineKey:
     options: BuildOptions
 
     @classmethod
-    def of(cls, model_path: Path, builder: Builder, options: BuildOptions) -> EngineKey:
+    def of(cls, model_path: Path, builder: Builder, options: BuildOptions,
+           sha256: str = '') -> EngineKey:
         """Key of `model_path` built by `builder`; ModelError if the file is damaged."""
-        return cls(model_path.stem, model_sha256(model_path), builder.name, builder.version,
-                   builder.device, options)
+        return cls(model_path.stem, sha256 or model_sha256(model_path), builder.name,
+                   builder.version, builder.device, options)
 
     @property
     def digest(self) -> str:

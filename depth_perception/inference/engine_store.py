@@ -23,6 +23,7 @@ from depth_perception.inference.engine_cache import (
     EngineKey,
     Slot,
     judged,
+    model_sha256,
 )
 from depth_perception.inference.onnx_engine import OnnxEngine
 from depth_perception.inference.verification_pictures import Picture, verification_pictures
@@ -84,6 +85,7 @@ class EngineStore:
                  cache: EngineCache, engine_file: str = '') -> None:
         self._path, self._spec, self._builder = path, spec, builder
         self._options, self._cache = options, cache
+        self._sha256 = model_sha256(path)   # once, and not while frames are served
         self._file = Path(engine_file).expanduser() if engine_file else None
         if self._file is not None and self._file.is_dir():
             raise BackendError(f'engine_file_path {self._file} is a folder; give the path of a '
@@ -106,7 +108,8 @@ class EngineStore:
         flags = {name: text for name, text in self._options.flags.items()
                  if precision == 'int8' or not name.startswith('calibration')}
         return EngineKey.of(self._path, self._builder,
-                            replace(self._options, precision=precision, flags=flags))
+                            replace(self._options, precision=precision, flags=flags),
+                            self._sha256)
 
     def slot(self, key: EngineKey) -> Slot:
         """Where the engine lies: a foreign file is never written over."""
@@ -117,7 +120,7 @@ class EngineStore:
     def at_hand(self) -> Obtained | None:
         """The engine asked for, out of the cache and verified; None where it needs a build."""
         key = self.key(self.precision)
-        found = None if self._foreign else self._from_cache(self.slot(key), key)
+        found = None if self._foreign else self._from_cache(self.slot(key), key, hurry=True)
         return found if found is not None and found.engine is not None else None
 
     def judge(self) -> Verdict:
@@ -186,7 +189,7 @@ class EngineStore:
             return Obtained(problem=f'{self._file}: {error}')
         return self._judged(engine, precision, slice(None))
 
-    def _from_cache(self, slot: Slot, key: EngineKey) -> Obtained | None:
+    def _from_cache(self, slot: Slot, key: EngineKey, hurry: bool = False) -> Obtained | None:
         """The cached engine; None where it has to be built. A refusal counts for good."""
         try:
             found = self._cache.read(slot, key)
@@ -199,7 +202,7 @@ class EngineStore:
             engine = self._builder.load(blob, self._spec)
         except ValueError:      # it cannot be read, or not be used here: built anew
             return None
-        found = self._judged(engine, key.options.precision, _AT_LOAD)
+        found = self._judged(engine, key.options.precision, _AT_LOAD, hurry)
         return found if found.engine is not None else None
 
     def _built(self, slot: Slot, key: EngineKey, progress: Progress) -> Obtained:
@@ -215,21 +218,27 @@ class EngineStore:
             return replace(found, warnings=(*found.warnings, str(error)))
         return found
 
-    def _judged(self, engine: Engine, precision: str, which: slice) -> Obtained:
-        """Verify on some of the pictures; an engine that is refused is closed."""
+    def _judged(self, engine: Engine, precision: str, which: slice,
+                hurry: bool = False) -> Obtained:
+        """Verify on some of the pictures; an engine that is refused is closed.
+
+        In a `hurry` nothing serves yet; else what serves meanwhile goes first.
+        """
         fixed = self._options.smallest == self._options.largest
         pictures = verification_pictures(
             self._spec, self._options.typical if fixed else None)[which]
         known = version_warnings(self._builder.name, self._builder.version, precision)
-        verdict = verify(_Paced(engine), self._references(pictures), precision,
+        if hurry:
+            reference = _Remembered(self._path, self._spec, pictures, threads=0)
+        else:
+            reference = _at_low_priority(
+                lambda: _Remembered(self._path, self._spec, pictures, threads=1))
+        verdict = verify(engine if hurry else _Paced(engine), reference, precision,
                          pictures=pictures, warnings=known)
         if verdict.accepted:
             return Obtained(engine, verdict, '', verdict.warnings)
         engine.close()
         return Obtained(verdict=verdict, problem=str(verdict), warnings=verdict.warnings)
-
-    def _references(self, pictures: list[Picture]) -> Engine:
-        return _at_low_priority(lambda: _Remembered(self._path, self._spec, pictures))
 
 
 class _Paced:
@@ -247,10 +256,11 @@ class _Paced:
 
 
 class _Remembered:
-    """The answers of ONNX Runtime in FP32 with one thread, computed beforehand."""
+    """The answers of ONNX Runtime in FP32, computed beforehand."""
 
-    def __init__(self, path: Path, spec: ModelSpec, pictures: list[Picture]) -> None:
-        engine = OnnxEngine(path, spec, backend='cpu', threads=1)
+    def __init__(self, path: Path, spec: ModelSpec, pictures: list[Picture],
+                 threads: int) -> None:
+        engine = OnnxEngine(path, spec, backend='cpu', threads=threads)
         self.spec, self.backend = spec, engine.backend
         self._answers = {}
         for picture in pictures:
