@@ -49,7 +49,8 @@ def test_the_network_gets_what_the_host_would_prepare(shipped, size, multiple, o
     picture = cv2.resize(SCENE, size[::-1])
     folded = [session(fold_image_input(channel(i), spec, ImageInput(*size, order)))
               for i in range(3)]
-    got = np.concatenate([f.run(None, {f'image_{order}': picture[None]})[0] for f in folded], axis=1)
+    got = np.concatenate(
+        [f.run(None, {f'image_{order}': picture[None]})[0] for f in folded], axis=1)
     wanted = Preprocessor(spec, place(*size, spec))(picture, order)
     assert got.shape == wanted.shape
     # the host rounds to whole grey values after each of at most three steps
