@@ -10,15 +10,10 @@ import pytest
 from depth_perception.stereo import (
     StereoError,
     StereoRenderer,
-    anaglyph,
     disparity_from_depth,
-    rgbd,
-    side_by_side,
 )
-from depth_perception.stereo_formats import ANAGLYPHS
 
 W, H = 64, 6
-DUBOIS = np.array(ANAGLYPHS['dubois'])
 
 
 @pytest.fixture(scope='module', params=['numba', 'numpy'])
@@ -71,6 +66,12 @@ def test_the_disparity_of_two_metres_is_focal_length_times_baseline_over_two():
     disparity = disparity_from_depth(depth, focal_px=500.0, baseline_m=0.065)
     assert disparity.dtype == np.float32
     np.testing.assert_allclose(disparity, [[16.25, 8.125, np.nan, 0.0]])
+
+
+def test_depth_of_zero_and_less_has_no_disparity():
+    depth = np.array([[0.0, -0.0, -2.0, 2.0]], np.float32)
+    disparity = disparity_from_depth(depth, 500.0, 0.065, convergence_m=4.0)
+    np.testing.assert_allclose(disparity, [[np.nan, np.nan, np.nan, 8.125]])
 
 
 def test_what_lies_at_the_convergence_distance_has_no_disparity():
@@ -252,45 +253,135 @@ def test_wrong_sizes_and_types_are_refused_with_the_way_out():
         StereoRenderer(1, 1)
 
 
-def test_side_by_side_puts_left_to_the_left():
-    left, right = picture(1), picture(2)
-    out = np.empty((H, 2 * W, 3), np.uint8)
-    assert side_by_side(left, right, out=out) is out
-    assert np.array_equal(out, np.concatenate((left, right), axis=1))
+OPTIONS = [{'fill': 'inpaint'}, {'soft_edges': True}, {'edge_dilation_px': 2},
+           {'fill': 'inpaint', 'soft_edges': True, 'edge_dilation_px': 1}]
 
 
-def test_half_side_by_side_averages_pairs_of_columns():
-    left, right = picture(1), picture(2)
-    half = side_by_side(left, right, half=True)
-    both = np.concatenate((left, right), axis=1).astype(float)
-    assert half.shape == (H, W, 3)
-    np.testing.assert_allclose(half, 0.5 * (both[:, ::2] + both[:, 1::2]), atol=0.51)
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@settings(deadline=None, max_examples=25)
+@given(disparity=disparities | smooth, seed=st.integers(0, 9))
+def test_every_option_draws_identical_pixels_with_numba_and_numpy(options, disparity, seed):
+    drawn = [with_options(RENDERERS[name], options, picture(seed), disparity)
+             for name in ('numba', 'numpy')]
+    for a, b in zip(*drawn):
+        assert np.array_equal(a, b)
 
 
-def test_the_anaglyph_is_the_published_projection_of_both_views():
-    left, right = picture(3), picture(4)
-    out = np.empty_like(left)
-    assert anaglyph(left, right, out=out) is out
-    exact = left @ DUBOIS[:, :3].T + right @ DUBOIS[:, 3:].T
-    np.testing.assert_allclose(out, np.clip(exact, 0, 255), atol=0.6)
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@settings(deadline=None, max_examples=15)
+@given(disparity=smooth, seed=st.integers(0, 9))
+def test_with_every_option_a_mirrored_image_gives_mirrored_views(options, disparity, seed):
+    renderer, image = RENDERERS['numpy'], picture(seed)
+    left, right, left_holes, right_holes = with_options(renderer, options, image, disparity)
+    mirrored = with_options(renderer, options, np.ascontiguousarray(image[:, ::-1]),
+                            np.ascontiguousarray(disparity[:, ::-1]))
+    for a, b in zip(mirrored, (right, left, right_holes, left_holes)):
+        assert np.array_equal(a[:, ::-1], b)
 
 
-@pytest.mark.parametrize('level', [0, 1, 127, 200, 255])
-def test_equal_grey_views_stay_grey_in_the_anaglyph(level):
-    view = np.full((2, 3, 3), level, np.uint8)
-    np.testing.assert_allclose(anaglyph(view, view), level, atol=1)
+def with_options(renderer, options, image, disparity):
+    """Copies of both views and holes; the renderer is as before afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in options.items():
+            patch.setattr(renderer, name, value)
+        return [each.copy() for each in renderer.views(image, disparity)]
 
 
-def test_2d_plus_z_is_white_at_near_black_at_far_and_halfway_in_disparity_between():
-    depth = np.array([[0.5, 1.0, 2.0, 4.0, 8.0, np.nan, 4.0 / 2.5]], np.float32)
-    image = np.full((1, 7, 3), 9, np.uint8)
-    both = rgbd(image, depth, near=1.0, far=4.0)
-    assert np.array_equal(both[:, :7], image)
-    # 1/1.6 lies halfway between 1/1 and 1/4
-    np.testing.assert_allclose(both[0, 7:, 0], [255, 255, 85, 0, 0, 0, 127.5], atol=0.51)
-    assert (both[..., 7:, 0:1] == both[..., 7:, :]).all()
+def test_a_view_in_between_moves_by_its_share_and_the_middle_one_is_the_image(renderer):
+    image, disparity = grey(3.0 * np.arange(W)), rows([8.0] * W)
+    for share, moved in ((1.0, 8), (0.5, 4), (0.25, 2)):
+        right, holes = renderer.view_at(image, disparity, share)
+        assert np.array_equal(right[:, :W - moved], image[:, moved:])
+        assert holes[:, -moved:].all() and not holes[:, :-moved].any()
+        left, holes = renderer.view_at(image, disparity, -share)
+        assert np.array_equal(left[:, moved:], image[:, :W - moved])
+        assert holes[:, :moved].all() and not holes[:, moved:].any()
+    middle, holes = renderer.view_at(image, disparity, 0.0)
+    assert np.array_equal(middle, image) and not holes.any()
 
 
-def test_2d_plus_z_refuses_limits_in_the_wrong_order():
-    with pytest.raises(StereoError, match='0 < near < far'):
-        rgbd(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), np.float32), 4.0, 1.0)
+FAR_AND_NEAR = ((0, W - 1, 1.0, lambda _: 40), (20, 35, 12.0, lambda _: 200))
+
+
+def test_soft_edges_change_nothing_but_the_two_pixels_at_each_edge(renderer):
+    image, disparity = left_camera(FAR_AND_NEAR)
+    hard, holes = (each.copy() for each in renderer.right_from_left(image, disparity))
+    soft = with_options(renderer, {'soft_edges': True}, image, disparity * 2.0)[1]
+    changed = np.flatnonzero((soft[0] != with_options(renderer, {}, image, disparity * 2.0)[1][0]
+                              ).any(axis=1))
+    # the object covers 20 - 12 to 35 - 12
+    assert changed.tolist() == [7, 8, 23, 24]
+    assert np.array_equal(np.flatnonzero((hard[0] == 200).all(axis=1)), np.arange(8, 24))
+
+
+def test_soft_edges_lie_between_what_they_mix():
+    image, disparity = left_camera(FAR_AND_NEAR)
+    soft = with_options(RENDERERS['numpy'], {'soft_edges': True}, image, 2.0 * disparity)[1]
+    # a quarter from each neighbour; the fill beside the object has a third of it already
+    assert soft[0, [7, 8, 23, 24], 0].tolist() == [80, 160, 173, 107]
+
+
+def test_dilation_lets_near_surfaces_grow_on_all_sides(renderer):
+    image, disparity = left_camera(FAR_AND_NEAR)
+    views = with_options(renderer, {'edge_dilation_px': 2}, image, disparity)
+    wider = disparity.copy()
+    wider[:, 18:38] = 12.0
+    for a, b in zip(views, with_options(renderer, {}, image, wider)):
+        assert np.array_equal(a, b)
+
+
+def test_what_is_cut_off_a_near_surface_comes_along_when_it_grows(renderer):
+    # depth of the object is three pixels too narrow on each side, as networks give it
+    image = left_camera(FAR_AND_NEAR)[0]
+    narrow = rows(np.where((np.arange(W) >= 23) & (np.arange(W) <= 32), 12.0, 1.0))
+    plain = with_options(renderer, {}, image, 2.0 * narrow)[1]
+    grown = with_options(renderer, {'edge_dilation_px': 3}, image, 2.0 * narrow)[1]
+    assert (plain[0, :, 0] > 120).sum() > 16        # pieces of it stayed behind
+    assert np.flatnonzero(grown[0, :, 0] > 120).tolist() == list(range(8, 24))
+
+
+def test_inpainting_takes_nothing_from_the_foreground():
+    image, disparity = left_camera(FAR_AND_NEAR)
+    views = with_options(RENDERERS['numpy'], {'fill': 'inpaint'}, image, 2.0 * disparity)
+    inside = np.flatnonzero(views[3][0])
+    assert len(inside) > 8
+    np.testing.assert_allclose(views[1][:, inside[1:]], 40, atol=4)     # of 160 to the object
+
+
+def test_inpainting_continues_a_slanted_line_better_than_extension():
+    height = width = 64
+    y, x = np.mgrid[:height, :width]
+    stripes = np.where((x + y) // 6 % 2, 220, 40).astype(np.uint8)
+    image = cv2.merge([stripes] * 3)
+    disparity = np.zeros((height, width), np.float32)
+    image[:, 24:30] = 128
+    disparity[:, 24:30] = 12.0
+    errors = {}
+    for fill in ('background', 'inpaint'):
+        renderer = make_renderer('numpy', width, height)
+        renderer.fill = fill
+        right, holes = renderer.right_from_left(image, disparity)
+        hidden = holes & (x >= 24) & (x < 32)
+        errors[fill] = np.abs(right[..., 0].astype(float) - stripes)[hidden].mean()
+    assert errors['inpaint'] < errors['background']
+
+
+def test_earlier_colours_fill_the_holes_that_they_are_known_for():
+    image, disparity = left_camera(FAR_AND_NEAR)
+    asked = []
+
+    def look_up(x, y, at):
+        asked.append((x, y, at))
+        return np.full((len(x), 3), 77, np.uint8), y % 2 == 0
+
+    for eye in (0, 1):
+        asked.clear()
+        views = with_options(RENDERERS['numpy'], {'fill': 'temporal', 'look_up': look_up},
+                             image, 2.0 * disparity)
+        view, holes = views[eye], views[2 + eye]
+        inner = holes.copy()
+        assert (view[::2][inner[::2]] == 77).all() and (view[1::2][inner[1::2]] != 77).all()
+        x, y, at = asked[eye]
+        # the surface behind has 2 px; half of it moves each eye's view
+        columns = np.flatnonzero(holes[0]) + (-1.0 if eye == 0 else 1.0)
+        assert sorted(x[y == 0]) == columns.tolist() and np.allclose(at, 2.0)
