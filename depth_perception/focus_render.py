@@ -73,13 +73,13 @@ def render_slice(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Len
     radius = signed_radius_px(fill_holes(depth)[0], focus_m, lens)
     if not radius.any():
         return image.copy()
-    light = np.empty((*depth.shape, 4), np.float32)
-    light[..., :3], light[..., 3] = _to_light(image, gamma), 1.0
+    light = _to_light(image, gamma)
     if occlusion:
         light = _hide(light, radius, psf)
     else:
         light = (_spread_gaussian if psf == 'gaussian' else _spread_disc)(light, np.abs(radius))
-    return _to_values(light[..., :3] / np.maximum(light[..., 3:], LEAST_LIGHT), gamma)
+    weight = np.maximum(light[3], LEAST_LIGHT)
+    return _to_values([np.divide(plane, weight, out=plane) for plane in light[:3]], gamma)
 
 
 def render_stack(image: np.ndarray, depth: np.ndarray, focus_distances: Sequence[float],
@@ -115,28 +115,38 @@ def _check_picture(image: np.ndarray, depth: np.ndarray, gamma: float) -> None:
 
 
 def _to_light(image: np.ndarray, gamma: float) -> np.ndarray:
-    if gamma == 1.0:
-        return image
-    return cv2.LUT(image, (np.linspace(0.0, 1.0, 256) ** gamma).astype(np.float32))
+    """The image as planes of light: (3, H, W) float32."""
+    power = 255.0 * np.linspace(0.0, 1.0, 256) ** gamma
+    return np.stack([cv2.LUT(plane, power.astype(np.float32)) for plane in cv2.split(image)])
 
 
-def _to_values(light: np.ndarray, gamma: float) -> np.ndarray:
+def _to_values(planes: Sequence[np.ndarray], gamma: float) -> np.ndarray:
+    """Planes of light as an image; rounds, and stops at 255."""
     if gamma == 1.0:
-        return cv2.convertScaleAbs(light)       # rounds, and stops at 255
-    return cv2.convertScaleAbs(cv2.pow(light, 1.0 / gamma), alpha=255.0)
+        return cv2.merge([cv2.convertScaleAbs(plane) for plane in planes])
+    return cv2.merge([cv2.convertScaleAbs(cv2.pow(plane, 1.0 / gamma),
+                                          alpha=255.0 ** (1.0 - 1.0 / gamma)) for plane in planes])
 
 
 def _parts(light: np.ndarray, radius: np.ndarray, psf: str,
            far_first: bool = False) -> Iterator[tuple[float, np.ndarray]]:
-    """Each level's radius and its share (H, W, 4) of the light, by signed radius."""
+    """Each level's radius and its share of the light, by signed radius.
+
+    A share is (4, H, W), light and how much of each pixel; the next one overwrites it.
+    """
     squared = radius * np.abs(radius)
+    part, falling = np.empty((4, *radius.shape), np.float32), np.empty_like(radius)
+    share = part[3]
     low, high, _, _ = cv2.minMaxLoc(radius)
     for level in levels(psf, low, high)[::-1 if far_first else 1]:
-        share = np.minimum(squared * np.float32(level.a) + np.float32(level.b),
-                           squared * np.float32(level.c) + np.float32(level.d))
-        np.maximum(share, 0.0, out=share)
+        np.add(np.multiply(squared, np.float32(level.a), out=share), np.float32(level.b),
+               out=share)
+        np.add(np.multiply(squared, np.float32(level.c), out=falling), np.float32(level.d),
+               out=falling)
+        np.maximum(np.minimum(share, falling, out=share), 0.0, out=share)
         if cv2.countNonZero(share):
-            yield level.radius, light * share[..., None]
+            np.multiply(light, share, out=part[:3])
+            yield level.radius, part
 
 
 def _spread_gaussian(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -144,21 +154,21 @@ def _spread_gaussian(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
     Variances of Gaussians add up, so the kernels stay small.
     """
-    total, before = None, 0.0
+    total, spare = (np.zeros((4, *radius.shape), np.float32) for _ in range(2))
+    before = 0.0
     for level, part in _parts(light, radius, 'gaussian', far_first=True):
         variance = 0.25 * level ** 2
-        if total is None:
-            total = part
-        else:
-            total = cv2.add(part, _blur_gaussian(total, before - variance), dst=part)
+        if before:
+            total, spare = _blur_gaussian(total, before - variance, out=spare), total
+        total += part
         before = variance
-    return total if before == 0.0 else _blur_gaussian(total, before)
+    return _blur_gaussian(total, before, out=spare) if before else total
 
 
 def _spread_disc(light: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    total = np.zeros_like(light)
+    total, spare = (np.zeros((4, *radius.shape), np.float32) for _ in range(2))
     for level, part in _parts(light, radius, 'disc'):
-        total += _blur(part, level, 'disc')
+        total += _blur(part, level, 'disc', out=spare)
     return total
 
 
@@ -168,26 +178,36 @@ def _hide(light: np.ndarray, radius: np.ndarray, psf: str) -> np.ndarray:
     Where a blurred edge lets see what the pinhole did not, room is left over: it is filled with
     the farthest surfaces around.
     """
-    total, room = np.zeros_like(light), np.ones_like(radius)
+    total, spare = (np.zeros((4, *radius.shape), np.float32) for _ in range(2))
+    room = np.ones_like(radius)
     for level, part in _parts(light, radius, psf):
-        part = _blur(part, level, psf)
-        cover = np.minimum(part[..., 3], room)
-        total += part * (cover / np.maximum(part[..., 3], LEAST_LIGHT))[..., None]
+        blurred = _blur(part, level, psf, out=spare)
+        cover = np.minimum(blurred[3], room)
         room -= cover
+        blurred *= np.divide(cover, np.maximum(blurred[3], LEAST_LIGHT), out=cover)
+        total += blurred
     near, far, _, _ = cv2.minMaxLoc(radius)
     if near < 0.0:
         weight = np.exp((radius - far) * (BEHIND_SHARPNESS / max(far - near, 1e-3)))
-        behind = _blur(light * weight[..., None], -near, 'gaussian')
-        total += behind * (room / behind[..., 3])[..., None]
+        behind = _blur(np.stack((*(light * weight), weight)), -near, 'gaussian', out=spare)
+        behind *= room / behind[3]
+        total += behind
     return total
 
 
-def _blur(light: np.ndarray, radius: float, psf: str) -> np.ndarray:
-    if psf == 'gaussian' and radius:
-        return _blur_gaussian(light, 0.25 * radius ** 2)
-    return cv2.filter2D(light, -1, disc_kernel(radius)) if radius else light
+def _blur(planes: np.ndarray, radius: float, psf: str, out: np.ndarray) -> np.ndarray:
+    if radius == 0.0:
+        return planes
+    if psf == 'gaussian':
+        return _blur_gaussian(planes, 0.25 * radius ** 2, out)
+    kernel = disc_kernel(radius)
+    for source, target in zip(planes, out):
+        cv2.filter2D(source, -1, kernel, dst=target)
+    return out
 
 
-def _blur_gaussian(light: np.ndarray, variance: float) -> np.ndarray:
+def _blur_gaussian(planes: np.ndarray, variance: float, out: np.ndarray) -> np.ndarray:
     kernel = gaussian_kernel(variance)
-    return cv2.sepFilter2D(light, -1, kernel, kernel)
+    for source, target in zip(planes, out):
+        cv2.sepFilter2D(source, -1, kernel, kernel, dst=target)
+    return out
