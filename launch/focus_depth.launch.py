@@ -37,15 +37,18 @@ def _actions(context: LaunchContext) -> list:
 def _topics(context: LaunchContext) -> list[tuple[str, str]]:
     focus = parts.value(context, 'focus_topic')
     image = parts.value(context, 'image_topic')
-    return [*parts.camera_topics(context), ('focus', focus or parts.beside(image, 'focus')),
-            ('sweep_command', parts.beside(image, 'sweep_command'))]
+    topics = parts.camera_topics(context)
+    topics.append(('focus', focus or parts.beside(image, 'focus')))
+    topics.append(('sweep_command', parts.beside(image, 'sweep_command')))
+    return topics
 
 
 def _camera(context: LaunchContext) -> list:
-    if parts.value(context, 'source') == 'none':
-        return []
-    given = {name: parts.typed(name, str) for name in ('source', 'focus_table')}
-    return [parts.node(context, 'focus_camera_node', _topics(context), given)]
+    cameras = []
+    if parts.value(context, 'source') != 'none':
+        given = {name: parts.typed(name, str) for name in ('source', 'focus_table')}
+        cameras.append(parts.node(context, 'focus_camera_node', _topics(context), given))
+    return cameras
 
 
 def _depth(context: LaunchContext):
