@@ -91,7 +91,8 @@ def config_of(setup: Setup, cell: Cell, seed: int, init: str = '') -> Config:
         seed=seed, init=init, resume=True,
         model_options={**base.model_options, **cell.options},
         loss={**base.loss, **cell.loss},
-        data=_with_share(base.data, cell.labels),
+        data=dataclasses.replace(_with_share(base.data, cell.labels),
+                                 options={**base.data.options, **cell.data}),
     )
 
 
@@ -309,7 +310,8 @@ def _time(setup: Setup, cell: Cell) -> dict[str, Any]:
     trainer = setup.base.trainer
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
-    network = build_network(cell.model or setup.base.model, setup.base.model_options)
+    config = config_of(setup, cell, setup.base.seed)
+    network = build_network(config.model, config.model_options)
     size = getattr(network, 'input_size', FRAME)
     ms = frame_ms(network, size, device_of(trainer.accelerator))
     return {'ms': ms, 'height': size[0], 'width': size[1]}

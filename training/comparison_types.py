@@ -31,8 +31,10 @@ COLUMNS: dict[str, Column] = {
     'scale_invariant_root': Column('its root', '.4f'),
     'rmse': Column('RMSE [m]', '.3f'),
     'rmse_log': Column('RMSE log', '.4f'),
+    'mse': Column('MSE [m2]', '.3f'),
     'abs_rel': Column('AbsRel', '.4f'),
-    'delta1': Column('delta1', '.4f', higher=True),
+    'sq_rel': Column('SqRel [m]', '.4f'),
+    **{f'delta{k}': Column(f'delta{k}', '.4f', higher=True) for k in (1, 2, 3)},
     **{f'{name}_loss_{epoch}': Column(f'{told} loss, epoch {epoch}', '.4f')
        for name, told in (('train', 'training'), ('val', 'validation')) for epoch in MILESTONES},
 }
@@ -55,8 +57,8 @@ class Cell:
     start : str
         Of the encoder: empty for random weights, IMAGENET for a given file, or the strategy of
         training.models.spark by which it is pre-trained first.
-    options, loss : mapping
-        What differs from the config's model_options and loss.
+    options, loss, data : mapping
+        What differs from the config's model_options, loss and data.options.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Cell:
     start: str = ''
     options: Mapping[str, Any] = field(default_factory=dict)
     loss: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_pretrained(self) -> bool:

@@ -7,6 +7,7 @@ cells of a comparison get the same pictures, the same recipe and the same time.
 from __future__ import annotations
 
 from training.comparison_types import COLUMNS, IMAGENET, Cell, Claim, Column, Comparison
+from training.comparisons_dfdnet import DFDNET
 from training.comparisons_spt import SPT_TABLE3, SPT_TABLE5
 
 __all__ = ['COLUMNS', 'COMPARISONS', 'GROUPS', 'IMAGENET', 'Cell', 'Claim', 'Column',
@@ -145,7 +146,7 @@ SPARK = Comparison(
 )
 
 COMPARISONS: dict[str, Comparison] = {
-    x.name: x for x in (REALTIME_UNET, EIGEN, UNETPP, SPARK, SPT_TABLE3, SPT_TABLE5)
+    x.name: x for x in (REALTIME_UNET, EIGEN, UNETPP, SPARK, SPT_TABLE3, SPT_TABLE5, DFDNET)
 }
 
 #: Names for several comparisons, one after the other.

@@ -1,9 +1,9 @@
 """Train a paper's comparison at small scale: ``python -m training.reproduce NAME key=value ...``.
 
-NAME is realtime_unet, eigen, unetpp, spark or spt (which is spt_table3, spt_table5 and what
-attention costs). Every cell of the comparison is trained for the same time with every seed, from
-training/configs/reproduce_NAME.yaml, and scored on the val split. Each finished cell is one JSON
-file in `output`: started again, the command goes on from there. In the end `output` holds
+NAME is realtime_unet, eigen, unetpp, spark, dfdnet or spt (which is spt_table3, spt_table5 and
+what attention costs). Every cell of the comparison is trained for the same time with every seed,
+from training/configs/reproduce_NAME.yaml, and scored on the val split. Each finished cell is one
+JSON file in `output`: started again, the command goes on from there. In the end `output` holds
 results.json, results.md and sheet.jpg, and the paper's claims are judged.
 
 keys: minutes_per_run=3  seeds=3  output=runs/reproduce/NAME  imagenet=FILE (unetpp)
