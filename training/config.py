@@ -37,6 +37,8 @@ class Phase:
         0: no limit, and the run depends on nothing but the seed.
     max_zoom : float
         Views are enlarged at random by 1 to this factor, which makes the focal length grow.
+    balance : float
+        How much more often views of rare depth are drawn, 0 to 1 (data set mixed only).
     relative : bool
         Errors in the loss are relative errors of depth instead of differences of its logarithm
         (loss realtime_unet only).
@@ -51,6 +53,7 @@ class Phase:
     learning_rate: float
     minutes: float = 0.0
     max_zoom: float = 2.5
+    balance: float = 0.0
     relative: bool = False
     stage: str = ''
 

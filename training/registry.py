@@ -81,6 +81,7 @@ def build_data(config: Config, phase: Phase, split: str, *, augment: bool = True
         views=settings.views,
         weights=settings.weights,
         labels=settings.labels,
+        balance=phase.balance,
         augmentation=AugmentConfig(zoom=(1.0, phase.max_zoom)),
         root=settings.root,
         options=settings.options,

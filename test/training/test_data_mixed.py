@@ -142,6 +142,23 @@ def test_damaged_shards_are_counted_and_an_entry_without_views_is_refused(stored
         build(stored)
 
 
+@pytest.mark.parametrize('balance', [0.0, 0.5, 1.0])
+def test_views_of_rare_depth_are_drawn_more_often_the_more_they_are_balanced(
+        stored, balance):
+    # 8 of 64 views are at half the depth of the others: 1 in 8 drawn alike, and the odds of the
+    # few are (8 / 56) ** (1 - balance)
+    shards = shards_of(stored, 'procedural_train')
+    records = np.load(shards.path(0))
+    records['depth'][:8] = 1.0
+    np.save(shards.path(0), records)
+    config = replace(stored, weights={'procedural_train': 1.0}, balance=balance,
+                     samples_per_epoch=1500)
+    data = build(config, augment=False)
+    depths = np.array([float(data[i]['depth'].nanmedian()) for i in range(1500)])
+    odds = (8 / 56) ** (1 - balance)
+    assert np.mean(depths == 1.0) == pytest.approx(odds / (1 + odds), abs=0.04)
+
+
 @pytest.mark.parametrize('whole', [1, 19])
 def test_more_than_a_twentieth_of_damaged_shards_is_refused_with_the_list(stored, whole):
     shards = shards_of(stored, 'procedural_train')
@@ -157,7 +174,8 @@ def test_more_than_a_twentieth_of_damaged_shards_is_refused_with_the_list(stored
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'height': 0}, 'height is 0'), ({'weights': {'procedural_train': -1.0}}, 'give 0 or more'),
+    ({'height': 0}, 'height is 0'), ({'balance': 1.5}, 'balance is 1.5'),
+    ({'weights': {'procedural_train': -1.0}}, 'give 0 or more'),
     ({'weights': {'procedural_train': 0.0}}, 'no entry has a weight'),
 ])
 def test_settings_that_cannot_work_are_refused(change, message):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 import logging
+import math
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,8 @@ from training.data.splits import SplitError, load_splits
 
 log = logging.getLogger(__name__)
 
+MEDIAN_STRIDE = 12  # px: 540 of the pixels of a view tell its median well enough
+LOG_WIDTH = 0.25  # of depths that count as alike
 
 DEFAULT_WEIGHTS = {'procedural_train': 0.58, 'aws_small_house_train': 0.17,
                    'aws_bookstore_train': 0.15, 'tum_fr1_rpy_train': 0.10}
@@ -62,6 +65,10 @@ class DataConfig:
         How views are changed, see AugmentConfig.
     labels
         Whether the items have segmentation targets.
+    balance
+        How much more often views of rare depth are drawn: 0 each view alike, 1 each canonical
+        median depth alike. Close range is rare in rooms, and a network that sees little of it
+        puts it too far.
     """
 
     height: int = 240
@@ -75,6 +82,7 @@ class DataConfig:
     cache: Path = CACHE_FOLDER
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     labels: bool = False
+    balance: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, 'weights', dict(self.weights or DEFAULT_WEIGHTS))
@@ -87,6 +95,8 @@ class DataConfig:
             splits.require(name, 'train')
             if weight < 0:
                 raise DataError(f'weight of {name} is {weight}; give 0 or more')
+        if not 0 <= self.balance <= 1:
+            raise DataError(f'balance is {self.balance}; give a number from 0 to 1')
         if not sum(self.weights.values()) > 0:
             raise DataError('no entry has a weight above 0; give at least one')
         for name in self.views:
@@ -137,11 +147,35 @@ class Views:
     def __len__(self) -> int:
         return sum(self.counts)
 
+    def log_medians(self, entry: int) -> np.ndarray:
+        """Logarithm of each view's median depth in widths of the picture per focal length.
+
+        It differs from that of canonical metres by a constant. NaN: a view without depth.
+        """
+        return np.array([_log_median(record) for shard in self._maps[entry] for record in shard])
+
     def read(self, entry: int, number: int) -> np.void:
         """Return record `number` of the entry numbered `entry`; its arrays stay on disk."""
         shard = int(np.searchsorted(self._ends[entry], number, side='right'))
         before = self._ends[entry][shard - 1] if shard else 0
         return self._maps[entry][shard][number - before]
+
+
+def _log_median(record: np.void) -> float:
+    depth = record['depth'][::MEDIAN_STRIDE, ::MEDIAN_STRIDE].astype(np.float32)
+    if not np.isfinite(depth).any():
+        return math.nan
+    return math.log(float(np.nanmedian(depth)) * depth.shape[1] / _focal(record))
+
+
+def _chances(log_medians: np.ndarray, balance: float) -> np.ndarray:
+    # Cumulative chances of views, by how many others have a median within half a bin.
+    known = np.isfinite(log_medians)
+    ordered = np.sort(log_medians[known])
+    near = (np.searchsorted(ordered, log_medians + LOG_WIDTH / 2, side='right')
+            - np.searchsorted(ordered, log_medians - LOG_WIDTH / 2, side='left'))
+    chances = np.where(known, np.maximum(near, 1.0) ** -balance, 0.0)
+    return np.cumsum(chances / chances.sum())
 
 
 def _item(image: np.ndarray, depth: np.ndarray, focal_px: float, source: str, name: str,
@@ -185,6 +219,8 @@ class TrainViews(Dataset):
         self.views, self.config, self.changed = views, config, changed
         weights = np.array([config.weights[name] for name in views.names])
         self._shares = np.cumsum(weights / weights.sum())
+        self._chances = [_chances(views.log_medians(entry), config.balance)
+                         for entry in range(len(views.names))] if config.balance else None
         # Shared memory: workers that live on through the epochs see set_epoch too.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -207,7 +243,7 @@ class TrainViews(Dataset):
         rng = np.random.default_rng([config.seed, int(self._epoch[0]), index])
         entry = min(int(np.searchsorted(self._shares, rng.random(), side='right')),
                     len(self.views.names) - 1)
-        record = self.views.read(entry, int(rng.integers(self.views.counts[entry])))
+        record = self.views.read(entry, self._draw(entry, rng))
         size = (config.height, config.width)
         if self.changed:
             *picture, labels = augment_labelled(
@@ -216,6 +252,13 @@ class TrainViews(Dataset):
         else:
             *picture, labels = _fitted(record, *size)
         return _item(*picture, self.views.names[entry], str(record['name']), labels)
+
+    def _draw(self, entry: int, rng: np.random.Generator) -> int:
+        count = self.views.counts[entry]
+        if self._chances is None:
+            return int(rng.integers(count))
+        drawn = int(np.searchsorted(self._chances[entry], rng.random(), side='right'))
+        return min(drawn, count - 1)
 
 
 class ValViews(Dataset):
