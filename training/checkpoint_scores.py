@@ -123,7 +123,15 @@ def predictor(engine: Engine) -> Callable[[dict], np.ndarray]:
 
     Depth is valid until the next call. A model for focus stacks raises ConfigError for a sample
     that is none.
+
+    Raises
+    ------
+    ConfigError
+        The model gives relative depth, which has no metres.
     """
+    if engine.spec.output_kind == 'relative':
+        raise ConfigError(f'model {engine.spec.name} gives relative depth, which has no metres to '
+                          'score; `python -m training.reproduce spt` aligns it to the truth first')
     if engine.spec.frames == 1:
         single = DepthEstimator(engine)
         return lambda sample: single(sample['image'], sample['intrinsics']).depth

@@ -179,6 +179,9 @@ def accuracy(table: dict[str, dict]) -> dict[str, dict]:
 
 def evaluate(config: Config, model: Path, folder: Path) -> dict[str, dict]:
     """Evaluate the ONNX file `model`, trained by `config`; see the module's text."""
+    if read_spec(model).output_kind == 'relative':
+        raise ConfigError(f'{model} gives relative depth, which has no metres to score; '
+                          '`python -m training.reproduce spt` aligns it to the truth first')
     folder.mkdir(parents=True, exist_ok=True)
     data = DataConfig(samples_per_epoch=BASELINE_SAMPLES, seed=config.seed,
                       views=config.data.views, weights=config.data.weights)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from depth_perception.model_spec import read_spec
 from depth_perception.scoring import Protocol
 from training.checkpoint import write_checkpoint
-from training.checkpoint_scores import read_request
+from training.checkpoint_scores import predictor, read_request
 from training.config import Config, ConfigError, Data, Phase
 from training.data import DATASETS
-from training.evaluate import main
+from training.evaluate import evaluate, main
 from training.models import MODELS
 
 TOY = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name('toy_run.py'))))
@@ -88,3 +89,12 @@ def test_a_wrong_request_is_refused_with_the_choices(given, message):
 def test_a_wrong_key_on_the_command_line_ends_with_one_line(two_metres):
     with pytest.raises(SystemExit, match='error: align is'):
         main([str(two_metres), 'align=mean'])
+
+
+def test_relative_depth_has_no_metres_to_score(make_model, tmp_path):
+    path = make_model('relative')
+    engine = SimpleNamespace(spec=read_spec(path))
+    with pytest.raises(ConfigError, match='gives relative depth, which has no metres to score'):
+        predictor(engine)
+    with pytest.raises(ConfigError, match=f'{path.name} gives relative depth'):
+        evaluate(CONFIG, path, tmp_path)
