@@ -182,6 +182,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_saves_and_names_the_pictures(to
     assert all(torch.isfinite(x).all() for x in weights_of(stopped).values())
 
 
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_in_one_of_two_processes_stops_both(tmp_path):
+    run = run_toy(tmp_path, 'run', 'trainer.devices=2', 'loss.name=toy',
+                  'data.options={nan_at: [0, 3]}')  # item 3 is the second process's
+    assert run.returncode != 0
+    assert 'the loss is nan at step 1; the weights before it are in' in run.stderr
+    assert weights_of(tmp_path / 'run/stopped_rank1.ckpt')
+
+
 def test_early_stopping_ends_a_phase_with_the_weights_of_its_best_validation(toy, tmp_path):
     # after the first step the rate is far too high: it only gets worse
     settings = Trainer(validate_every_steps=1, warmup_steps=1, threads=1, ema_decay=0.0,

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from training.data import DATASETS
+from training.losses import LOSSES
 from training.models import MODELS
 from training.train import main
 
@@ -81,8 +82,8 @@ class Unmasked(nn.Module):
 
 
 def register():
-    """Put both under the name 'toy'."""
-    DATASETS['toy'], MODELS['toy'] = BrightIsNear, ToyNet
+    """Put all three under the name 'toy'."""
+    DATASETS['toy'], MODELS['toy'], LOSSES['toy'] = BrightIsNear, ToyNet, Unmasked
 
 
 if __name__ == '__main__':
