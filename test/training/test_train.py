@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_in_one_of_two_processes_stops_both(tmp_path):
     run = run_toy(tmp_path, 'run', 'trainer.devices=2', 'loss.name=toy',
                   'data.options={nan_at: [0, 3]}')  # item 3 is the second process's
     assert run.returncode != 0
-    assert 'the loss is nan at step 1; the weights before it are in' in run.stderr
+    assert 'the loss is nan at step 0; the weights before it are in' in run.stderr
     assert weights_of(tmp_path / 'run/stopped_rank1.ckpt')
 
 
