@@ -16,7 +16,7 @@ the stacks of the data set focus_stacks beside them, and the accuracy into the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import logging
 from pathlib import Path
@@ -40,7 +40,7 @@ from training.config import Config, ConfigError, config_from, refuse_unknown, ty
 from training.contract import model_spec
 from training.data import DataError, evaluation, mitsuba, thin_lens
 from training.data.focus import FocusOptions, blur_scale, chosen_options
-from training.data.render import PROCEDURAL, fit_to
+from training.data.render import fit_to
 from training.data.root import dataset_folder
 from training.focus_report import (
     COPIES,
@@ -94,9 +94,10 @@ def protocol_focus(frames: int = FRAMES) -> np.ndarray:
     return focus_distances(frames, sum(LOWER_DIOPTRE) / 2, sum(UPPER_DIOPTRE) / 2)
 
 
-def held_out_rooms(chosen: FocusOptions, f_number: float, count: int) -> Iterator[Sample]:
-    """Give rooms of the test seeds, blurred as in training, without noise."""
-    entries = [e for row in evaluation.rows().values() for e in row if e.dataset == PROCEDURAL]
+def held_out_rooms(
+    entries: Iterable[Entry], chosen: FocusOptions, f_number: float, count: int
+) -> Iterator[Sample]:
+    """Give the first `count` rooms of test entries, blurred as in training, without noise."""
     samples = (fit_to(sample, *SIZE) for e in entries for sample in evaluation.samples(e))
     focus_m = protocol_focus()
     for _, sample in zip(range(count), samples):
@@ -114,10 +115,10 @@ def held_out_rooms(chosen: FocusOptions, f_number: float, count: int) -> Iterato
         yield Sample(images, focus_m, sample['image'], sample['depth'], camera, sample['name'])
 
 
-def mitsuba_rooms(f_number: float) -> Iterator[Sample]:
+def mitsuba_rooms(entries: Iterable[Entry], f_number: float) -> Iterator[Sample]:
     """Give each of Bitterli's rooms once, from its author's view, through Mitsuba's thin lens."""
     focus_m = protocol_focus()
-    for entry in evaluation.rows().get(ROOMS, []):
+    for entry in entries:
         # in focus and with truth; its first view is the author's own
         sample = next(evaluation.samples(entry))
         images = thin_lens.stack_of(entry, dataset_folder(mitsuba.DATASET), focus_m, f_number)
@@ -217,8 +218,11 @@ def evaluate_focus(config: Config, given: Mapping[str, str]) -> dict[str, dict]:
     chosen = chosen_options(config.data.options, 'test')
     folder.mkdir(parents=True, exist_ok=True)
     table = {}
-    for row, samples in ((HELD_OUT, held_out_rooms(chosen, f_number, int(count))),
-                         (ROOMS, _available_rooms(f_number))):
+    entries = evaluation.rows()
+    for row, samples in (
+        (HELD_OUT, held_out_rooms(entries.get(HELD_OUT, ()), chosen, f_number, int(count))),
+        (ROOMS, _available_rooms(entries.get(ROOMS, ()), f_number)),
+    ):
         sheet = FocusSheet(SHEET_LINES)
         scenes = measure(models, samples, sheet)
         if scenes:
@@ -231,8 +235,8 @@ def evaluate_focus(config: Config, given: Mapping[str, str]) -> dict[str, dict]:
     return table
 
 
-def _available_rooms(f_number: float) -> Iterator[Sample]:
+def _available_rooms(entries: Iterable[Entry], f_number: float) -> Iterator[Sample]:
     try:
-        yield from mitsuba_rooms(f_number)
+        yield from mitsuba_rooms(entries, f_number)
     except DataError as error:  # Mitsuba is not installed: the other row counts nevertheless
         log.warning('no row for %s: %s', ROOMS, error)

@@ -85,14 +85,13 @@ def as_table(table: Mapping[str, dict]) -> Table:
     return shown
 
 
-def metrics_table(table: Mapping[str, dict]) -> Table:
-    """Lay out the metrics of the literature on depth from defocus."""
-    shown = Table(title='means over scenes; metres')
-    for i, name in enumerate(('row', 'column', *METRICS)):
-        shown.add_column(name.replace('_', ' '), justify='right' if i > 1 else 'left')
-    for name, row in table.items():
-        for who in WHO:
-            shown.add_row(name, who.replace('_', ' '), *(f'{row[who][m]:.3f}' for m in METRICS))
+def metrics_table(name: str, row: Mapping[str, Any]) -> Table:
+    """Lay out a row's metrics, those of the literature on depth from defocus."""
+    shown = Table(title=f'{name}: means over {row["n"]} scenes, metres')
+    for i, heading in enumerate(('', *WHO)):
+        shown.add_column(heading.replace('_', ' '), justify='right' if i else 'left')
+    for metric in METRICS:
+        shown.add_row(metric, *(f'{row[who][metric]:.3f}' for who in WHO))
     return shown
 
 
@@ -101,7 +100,8 @@ def write_report(table: Mapping[str, dict], folder: Path, console: Console) -> N
     lines = verdicts(table)
     (folder / 'evaluation.json').write_text(json.dumps({**table, 'verdicts': lines}, indent=1))
     console.print(as_table(table))
-    console.print(metrics_table(table))
+    for name, row in table.items():
+        console.print(metrics_table(name, row))
     for line in lines:
         console.print(f'- {line}', markup=False, highlight=False, soft_wrap=True)
 

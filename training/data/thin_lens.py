@@ -33,7 +33,9 @@ SAMPLES, GUIDE_SAMPLES, PATH_DEPTH = 32, 48, 6
 RADIUS = 4  # of the filter, px
 BRIGHTEST = 15.0  # of the median; fireflies are brighter
 # How unlike paint, normals and nearness must be to count as another surface: 1 / deviation.
-UNLIKE = np.array([20.0] * 3 + [2.0] * 3 + [3.0])
+UNLIKE = np.array([30.0] * 3 + [2.0] * 3 + [3.0])
+NEXT_SHARE = 0.15  # that the eight pixels around one have at least: edges are noisy as well
+LEAST_PAINT = 0.1  # lamps, mirrors and the sky have none
 
 
 def aperture_m(f_number: float) -> float:
@@ -149,15 +151,17 @@ def filtered(light: np.ndarray, guides: np.ndarray) -> np.ndarray:
 
     Where the lens blurs, the guides are blurred as well, so no edge appears or vanishes.
     """
-    scaled = guides * UNLIKE
+    scaled, paint = guides * UNLIKE, guides[..., :3] + LEAST_PAINT
+    light = light / paint  # what falls onto a surface varies less than its texture
     total, weight = np.zeros_like(light), np.zeros((*light.shape[:2], 1))
     for shift in itertools.product(range(-RADIUS, RADIUS + 1), repeat=2):
         light_there, guides_there = (np.roll(x, shift, axis=(0, 1)) for x in (light, scaled))
         apart = ((guides_there - scaled) ** 2).sum(axis=-1, keepdims=True)
-        w = np.exp(-(shift[0] ** 2 + shift[1] ** 2) / 12 - apart / 2)
+        least = NEXT_SHARE if max(map(abs, shift)) == 1 else 0.0
+        w = np.exp(-(shift[0] ** 2 + shift[1] ** 2) / 12) * np.maximum(np.exp(-apart / 2), least)
         total += w * light_there
         weight += w
-    return without_dots(total / weight)
+    return without_dots(total / weight * paint)
 
 
 def without_dots(light: np.ndarray) -> np.ndarray:
