@@ -45,20 +45,20 @@ def brute_force(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Lens
     # samples of a Gaussian narrower than a quarter of a pixel are one sample
     per_variance = -0.5 / np.maximum(0.5 * radius, 0.25) ** 2
     pad = (reach, reach, reach, reach, cv2.BORDER_REFLECT_101)
-    light = cv2.copyMakeBorder(image.astype(np.float32), *pad)
+    light = [cv2.copyMakeBorder(plane, *pad).astype(np.float32) for plane in cv2.split(image)]
     along = [np.exp(per_variance * np.float32(i * i)) for i in range(reach + 1)]
     area = along[0] + 2 * sum(along[1:])
     along = [cv2.copyMakeBorder(term / area, *pad) for term in along]
-    height, width = depth.shape
-    total = np.zeros((height, width, 3), np.float32)
-    weights = np.zeros((height, width, 1), np.float32)
+    total = np.zeros((4, *depth.shape), np.float32)
+    term, product = np.empty_like(total[0]), np.empty_like(total[0])
     for y in range(2 * reach + 1):
         for x in range(2 * reach + 1):
-            window = (slice(y, y + height), slice(x, x + width))
-            term = (along[abs(y - reach)][window] * along[abs(x - reach)][window])[..., None]
-            total += term * light[window]
-            weights += term
-    return np.clip(np.rint(total / weights), 0, 255).astype(np.uint8)
+            window = (slice(y, y + len(depth)), slice(x, x + depth.shape[1]))
+            np.multiply(along[abs(y - reach)][window], along[abs(x - reach)][window], out=term)
+            for plane, channel in zip(light, total):
+                channel += np.multiply(plane[window], term, out=product)
+            total[3] += term
+    return cv2.merge([cv2.convertScaleAbs(plane / total[3]) for plane in total[:3]])
 
 
 def medians_ms(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -126,7 +126,7 @@ def save_picture(path: Path, view: View, focal_px: float) -> None:
     rows = []
     for occlusion in (False, True):
         slices = render_stack(view.rgb, view.depth, DISTANCES, lens, 'disc', occlusion)
-        tiles = [view.rgb, *slices]
+        tiles = [view.rgb.copy(), *slices]
         names = ['all in focus', *(f'{d:.2f} m' for d in DISTANCES)]
         for tile, name in zip(tiles, names):
             cv2.putText(tile, name, (8, height - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.8,
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     room = Room.random(ROOM_SEED)
     view = room.render(intrinsics, room.random_pose(np.random.default_rng(ROOM_SEED + 1)))
     if arguments.picture:
-        save_picture(arguments.picture, View(view.rgb.copy(), *view[1:]), intrinsics.fx)
+        save_picture(arguments.picture, view, intrinsics.fx)
     results = {'size': [height, width], 'focus_distances_m': DISTANCES.tolist(),
                'threads': cv2.getNumThreads()}
     for f_number in F_NUMBERS:

@@ -73,13 +73,7 @@ def render_slice(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Len
     radius = signed_radius_px(fill_holes(depth)[0], focus_m, lens)
     if not radius.any():
         return image.copy()
-    light = _to_light(image, gamma)
-    if occlusion:
-        light = _hide(light, radius, psf)
-    else:
-        light = (_spread_gaussian if psf == 'gaussian' else _spread_disc)(light, np.abs(radius))
-    weight = np.maximum(light[3], LEAST_LIGHT)
-    return _to_values([np.divide(plane, weight, out=plane) for plane in light[:3]], gamma)
+    return _to_values(blur_light(_to_light(image, gamma), radius, psf, occlusion), gamma)
 
 
 def render_stack(image: np.ndarray, depth: np.ndarray, focus_distances: Sequence[float],
@@ -104,6 +98,28 @@ def signed_radius_px(depth: np.ndarray, focus_m: float, lens: Lens) -> np.ndarra
     return np.clip(radius, -limit, limit, out=radius)
 
 
+def blur_light(light: np.ndarray, radius: np.ndarray, psf: str, occlusion: bool) -> np.ndarray:
+    """`render_slice` between light and light.
+
+    Parameters
+    ----------
+    light : (3, H, W) float32, of any scale
+    radius : (H, W) float32, pixels
+        As `signed_radius_px` gives it.
+    psf : 'gaussian' or 'disc'
+    occlusion : bool
+
+    Returns
+    -------
+    (3, H, W) float32, of the same scale
+    """
+    if occlusion:
+        blurred = _hide(light, radius, psf)
+    else:
+        blurred = (_spread_gaussian if psf == 'gaussian' else _spread_disc)(light, np.abs(radius))
+    return np.divide(blurred[:3], np.maximum(blurred[3], LEAST_LIGHT), out=blurred[:3])
+
+
 def _check_picture(image: np.ndarray, depth: np.ndarray, gamma: float) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise OpticsError(f'image is {image.dtype} {image.shape}; it must be uint8 (H, W, 3)')
@@ -120,7 +136,7 @@ def _to_light(image: np.ndarray, gamma: float) -> np.ndarray:
     return np.stack([cv2.LUT(plane, power.astype(np.float32)) for plane in cv2.split(image)])
 
 
-def _to_values(planes: Sequence[np.ndarray], gamma: float) -> np.ndarray:
+def _to_values(planes: np.ndarray, gamma: float) -> np.ndarray:
     """Planes of light as an image; rounds, and stops at 255."""
     if gamma == 1.0:
         return cv2.merge([cv2.convertScaleAbs(plane) for plane in planes])

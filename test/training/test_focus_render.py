@@ -50,11 +50,15 @@ def lens(f_number):
 @pytest.mark.parametrize('psf', ['gaussian', 'disc'])
 @pytest.mark.parametrize('occlusion', [False, True])
 @pytest.mark.parametrize('gamma', [1.0, 2.2])
-def test_torch_and_numpy_render_the_same_stacks(psf, occlusion, gamma):
+@pytest.mark.parametrize('gradient', [True, False], ids=['gradient', 'no gradient'])
+def test_torch_and_numpy_render_the_same_stacks(psf, occlusion, gamma, gradient):
     lenses = (lens(1.4), lens(4.0), lens(14.0), lens(math.inf))
-    stacks = render_stack(**batch(*lenses), psf=psf, occlusion=occlusion, gamma=gamma)
+    inputs = batch(*lenses)
+    inputs['blur_scale'].requires_grad_(gradient)
+    stacks = render_stack(**inputs, psf=psf, occlusion=occlusion, gamma=gamma)
     assert stacks.shape == (4, 4, 3, 60, 80) and stacks.dtype == torch.float32
-    for i, (stack, one) in enumerate(zip(stacks, lenses)):
+    assert stacks.requires_grad == gradient
+    for i, (stack, one) in enumerate(zip(stacks.detach(), lenses)):
         expected = numpy_stack(picture(seed=i), scene_depth(), DISTANCES, one, psf, occlusion,
                                gamma)
         error = np.abs(as_pictures(stack) - expected)
@@ -65,8 +69,11 @@ def test_torch_and_numpy_render_the_same_stacks(psf, occlusion, gamma):
 @pytest.mark.parametrize('psf', ['gaussian', 'disc'])
 @pytest.mark.parametrize('occlusion', [False, True])
 @pytest.mark.parametrize('gamma', [1.0, 2.2])
-def test_f_number_infinity_is_the_all_in_focus_image_also_beside_others(psf, occlusion, gamma):
+@pytest.mark.parametrize('gradient', [True, False], ids=['gradient', 'no gradient'])
+def test_f_number_infinity_is_the_all_in_focus_image_also_beside_others(psf, occlusion, gamma,
+                                                                        gradient):
     inputs = batch(lens(2.0), lens(math.inf))
+    inputs['blur_scale'].requires_grad_(gradient)
     stacks = render_stack(**inputs, psf=psf, occlusion=occlusion, gamma=gamma)
     assert torch.equal(stacks[1], inputs['image'][1].expand(4, -1, -1, -1))
     assert not torch.equal(stacks[0, 0], inputs['image'][0])
@@ -83,6 +90,7 @@ def test_each_f_number_of_the_paper_renders_as_numpy_does(f_number):
 def test_a_batch_is_the_same_as_its_items_alone():
     lenses = (lens(1.4), lens(8.0))
     inputs = batch(*lenses)
+    inputs['blur_scale'].requires_grad_()       # or each slice would be rendered alone anyway
     together = render_stack(**inputs, occlusion=True)
     for i in range(2):
         alone = render_stack(**{key: value[i:i + 1] for key, value in inputs.items()},
@@ -139,7 +147,8 @@ def test_holes_are_1000_m_away_and_have_no_gradient(value, occlusion):
     far = torch.where(hole, 1000.0, inputs['depth'])
     inputs['depth'] = torch.where(hole, value, inputs['depth']).requires_grad_()
     stack = render_stack(**inputs, occlusion=occlusion)
-    assert torch.equal(stack, render_stack(**{**inputs, 'depth': far}, occlusion=occlusion))
+    filled = render_stack(**{**inputs, 'depth': far.requires_grad_()}, occlusion=occlusion)
+    assert torch.equal(stack, filled)
     stack.square().sum().backward()
     gradient = inputs['depth'].grad
     assert torch.isfinite(gradient).all()
