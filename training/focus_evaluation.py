@@ -42,6 +42,7 @@ from training.data import DataError, evaluation, mitsuba, thin_lens
 from training.data.focus import FocusOptions, blur_scale, chosen_options
 from training.data.render import fit_to
 from training.data.root import dataset_folder
+from training.data.splits import Entry
 from training.focus_report import (
     COPIES,
     HELD_OUT,
