@@ -2,9 +2,9 @@
 
 ``python -m training.attention_cost [output=FOLDER] [sizes=64,96,128]`` measures one layer of each,
 as the first stage of PVT v2-B2 has it: one token for every 4x4 px, one head of width 64. Both are
-timed in turn, and the fastest of several passes counts. Memory is the most that all tensors of a
-pass hold at once, beyond its input. The exponent is the slope of the logarithm over that of the
-number of tokens: 1 is linear, 2 quadratic.
+timed in turn, in CPU time, and the fastest of several passes counts: other work on the machine
+changes little. Memory is the most that all tensors of a pass hold at once, beyond its input. The
+exponent is the slope of the logarithm over that of the number of tokens: 1 is linear, 2 quadratic.
 
 Attention is computed as its formula says, scores in memory, as exported files compute it. torch's
 own kernels (``fused``) never hold all scores at once: that saves ordinary attention the memory,
@@ -38,7 +38,7 @@ STRIDE, WIDTH, HEADS = 4, 64, 1  # of the first stage of PVT v2-B2
 SIZES_PX = (96, 128, 192, 256, 384)
 REPEATS = 5
 FITTED = 3  # the largest sizes, where the fixed part of the work is small
-MEASURES = {'ms': 'ms', 'mib': 'MiB', 'gflop': 'GFLOP'}
+MEASURES = {'ms': 'CPU ms', 'mib': 'MiB', 'gflop': 'GFLOP'}
 
 
 class PeakMemory(TorchDispatchMode):
@@ -89,12 +89,12 @@ def peak_mib(layer: nn.Module, size: tuple[int, int], *, fused: bool = False) ->
 
 
 def pass_ms(layer: nn.Module, size: tuple[int, int], *, fused: bool = False) -> float:
-    """Milliseconds of one pass over a map of `size` tokens."""
+    """CPU milliseconds, of all threads, of one pass over a map of `size` tokens."""
     tokens = torch.randn(1, size[0] * size[1], WIDTH)
     with torch.inference_mode(), _kernel(fused):
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         layer(tokens, size)
-        return 1000 * (time.perf_counter() - started_s)
+        return 1000 * (time.process_time() - started_s)
 
 
 def _kernel(fused: bool):
