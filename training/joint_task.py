@@ -97,7 +97,8 @@ class JointTask(DepthTask):
         trained_s = self._total_s() - self._elapsed_s
         left_s = 60 * self.phase.minutes - self._total_s()
         left_epochs = max(1, self.epochs.count - self.current_epoch)
-        return max(1, round(left_s / left_epochs / (trained_s / self._batches)))
+        batches = max(1, round(left_s / left_epochs / (trained_s / self._batches)))
+        return self.trainer.strategy.broadcast(batches)  # each process has its own clock
 
     def progress(self) -> float:
         """Share of the phase that is done: by steps and time, or by epochs where they end it."""

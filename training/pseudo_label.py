@@ -67,7 +67,7 @@ def label(
     DataError
         The data set does not lie as `layout` says, or no picture can be read.
     PseudoLabelError
-        `output` holds labels that were made otherwise, or two pictures have one name.
+        `output` holds labels that were made otherwise, or other things.
     """
     chosen = LAYOUTS[layout]
     pictures = chosen.find(root, masks)
