@@ -8,7 +8,9 @@ the step of the depth itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+import contextlib
 from dataclasses import dataclass
+import io
 import logging
 from pathlib import Path
 import tempfile
@@ -167,9 +169,10 @@ def _ranges(model: onnx.ModelProto, tensors: list[np.ndarray], method: str):
         calibrator = create_calibrator(
             file, list(QUANTISED), str(Path(folder) / 'augmented.onnx'),
             METHODS[method], extra_options={'symmetric': True})
-        for tensor in tensors:      # one by one: it keeps the activations of what it is given
-            calibrator.collect_data(_Reader(tensor))
-        return calibrator.compute_data()
+        with contextlib.redirect_stdout(io.StringIO()):     # it prints its progress
+            for tensor in tensors:  # one by one: it keeps the activations of what it is given
+                calibrator.collect_data(_Reader(tensor))
+            return calibrator.compute_data()
 
 
 class _Reader(CalibrationDataReader):

@@ -7,6 +7,8 @@ stand, with the inputs and outputs of the published exports.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -105,15 +107,24 @@ def small_dinov2(transformers, size=70):
         reshape_hidden_states=False, apply_layernorm=True)
 
 
-@pytest.mark.filterwarnings('ignore')
-def test_depth_anything_v2_gives_what_the_published_network_gives(transformers, tmp_path):
+@pytest.fixture(scope='module')
+def depth_anything(transformers, tmp_path_factory):
+    """The network, and its published form as a file."""
     import torch
     torch.manual_seed(0)
     config = transformers.DepthAnythingConfig(
         backbone_config=small_dinov2(transformers), reassemble_hidden_size=32,
         neck_hidden_sizes=[16, 16, 32, 32], fusion_hidden_size=16, head_hidden_size=8)
     network = transformers.DepthAnythingForDepthEstimation(config)
-    source = export(network, tmp_path / 'model.onnx', (70, 98), ['predicted_depth'])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')     # of the exporter
+        file = tmp_path_factory.mktemp('depth_anything') / 'model.onnx'
+        return network, export(network, file, (70, 98), ['predicted_depth'])
+
+
+def test_depth_anything_v2_gives_what_the_published_network_gives(depth_anything, tmp_path):
+    import torch
+    network, source = depth_anything
     path, _ = imported(tmp_path, source, 'depth_anything_v2')
     spec = read_spec(path)
     assert (spec.output_kind, spec.input_height, spec.input_width) == ('relative', 70, 98)
@@ -121,6 +132,18 @@ def test_depth_anything_v2_gives_what_the_published_network_gives(transformers, 
     with torch.inference_mode():
         expected = network(torch.from_numpy(image)).predicted_depth[0].numpy()
     np.testing.assert_allclose(infer(path, image), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'mixed'])
+def test_tensorrt_builds_a_vision_transformer_in_half_precision(
+        depth_anything, tmp_path, monkeypatch, precision):
+    pytest.importorskip('tensorrt_rtx')
+    from depth_perception.inference.tensorrt_builder import TensorRtBuilder, options_for
+
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    path, _ = imported(tmp_path, depth_anything[1], 'depth_anything_v2')
+    options = options_for(read_spec(path), precision)
+    assert TensorRtBuilder('tensorrt_rtx').build(path, options, lambda share, phase: True)
 
 
 @pytest.mark.filterwarnings('ignore')
