@@ -161,18 +161,20 @@ def score(predict: Callable[[dict], np.ndarray], samples: Iterator[dict], protoc
 
 def as_table(title: str, summaries: Mapping[str, dict]) -> Table:
     """Lay out means per image, for all pictures also per pixel, with 95% intervals over images."""
-    table = Table(title=title)
-    for name in ('source', 'images', 'mean over', *SHOWN):
-        table.add_column(name, justify='left' if name == 'source' else 'right')
-    for source, summary in summaries.items():
-        for kind in ('per_image', 'per_pixel') if source == ALL else ('per_image',):
-            cells = [_cell(summary[kind][metric]) for metric in SHOWN]
-            table.add_row(source, str(summary['images']), kind[4:] + 's', *cells)
+    columns = [(f"{source}, {summary['images']}, {kind[4:]}s", summary[kind])
+               for source, summary in summaries.items()
+               for kind in (('per_image', 'per_pixel') if source == ALL else ('per_image',))]
+    # A column for each source: a row of nine metrics does not fit a terminal of usual width.
+    table = Table('source, images, mean over', title=title)
+    for name, _ in columns:
+        table.add_column(name, justify='right')
+    for metric in SHOWN:
+        table.add_row(metric, *(_cell(scores[metric]) for _, scores in columns))
     return table
 
 
 def _cell(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:.3f} [{value['lo']:.3f}, {value['hi']:.3f}]"
+    return f"{value['mean']:.3f}\n[{value['lo']:.3f}, {value['hi']:.3f}]"
 
 
 def evaluate_checkpoint(config: Config, given: Mapping[str, str]) -> dict[str, dict]:
