@@ -26,7 +26,7 @@ from depth_perception.sources import Frame, FrameSource, SourceError, simulated_
 
 # Frames that V4L2 may hold back from before the lens stood still, however small its buffer.
 STALE_FRAMES = 2
-DEFAULT_FOCAL_LENGTH_M = 0.029      # of the simulated lens
+DEFAULT_FOCAL_LENGTH_M, DEFAULT_F_NUMBER = 0.029, 2.8      # of the simulated lens
 POSES = 24              # places in the simulated room
 SETTLED = 0.01          # share of a step that is left after the lens' settle time
 
@@ -51,9 +51,11 @@ class FocusFrame(Frame):
 
 
 class Sweep:
-    """Focus distances in equal steps of dioptres, over and over, from near to far.
+    """Focus distances in equal steps of dioptres, over and over, from far to near.
 
-    The range may be changed at any time, from another thread: it holds from the next sweep on.
+    The last slice of a sweep, whose view depth takes, is then the one that a breathing lens
+    enlarges most: all others cover it. The range may be changed at any time, from another
+    thread: it holds from the next sweep on.
 
     Parameters
     ----------
@@ -79,13 +81,13 @@ class Sweep:
     @property
     def range_m(self) -> tuple[float, float]:
         """The nearest and the farthest focus distance, metres."""
-        return float(self._new[0]), float(self._new[-1])
+        return float(self._new[-1]), float(self._new[0])
 
     def set_range(self, nearest_m: float, farthest_m: float) -> None:
         """Sweep over another range from the next sweep on; OpticsError if it is none."""
         low, high = self._limits
         ends = [min(max(each, low), high) for each in (nearest_m, farthest_m)]
-        self._new = focus_distances(self._count, 1.0 / ends[1], 1.0 / ends[0])
+        self._new = focus_distances(self._count, 1.0 / ends[1], 1.0 / ends[0])[::-1]
 
     def next(self) -> tuple[float, bool]:
         """Return the next focus distance [m], and whether a sweep begins with it."""

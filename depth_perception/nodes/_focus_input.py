@@ -117,7 +117,7 @@ class FocusInput:
         if config.focus_distances != NO_DISTANCES:
             self._fixed = FixedSweep(config.focus_distances)
         self._pairer, self._told = StampPairer(WAITING), [0, 0]
-        self._last_slice = self._last_stack = time.monotonic()
+        self._last_pair = self._last_stack = time.monotonic()
         depth = max(config.queue_size * size, WAITING)
         qos = input_qos(config.process, depth if config.process == 'every' else NEWEST_QUEUE)
         topics = [('image', image_type(config.image_transport), self._on_image)]
@@ -143,7 +143,7 @@ class FocusInput:
             yield Finding(Level.ERROR, (
                 f'{self._fixed.lost}, so which slice an image is cannot be told: start the '
                 "camera's sweep anew and call ~/restart_sweep"))
-        elif now - self._last_slice > SILENCE_S:
+        elif self._fixed is None and now - self._last_pair > SILENCE_S:
             yield Finding(Level.ERROR, (
                 'no image and focus have stamps that belong together: publish focus with the '
                 'stamp of its image, or raise sync_tolerance '
@@ -201,6 +201,7 @@ class FocusInput:
             self._paired(*pair)
 
     def _paired(self, image: Image | CompressedImage, focus: JointState) -> None:
+        self._last_pair = time.monotonic()
         try:
             reading = focus_reading(focus, self._focal_length_m)
         except tuple(REASONS) as error:
@@ -210,7 +211,6 @@ class FocusInput:
 
     def _slice(self, message: Image | CompressedImage, focus: FocusReading) -> None:
         """Add an image to its stack; the pixels stay where the message has them."""
-        self._last_slice = time.monotonic()
         try:
             color = received_color(message)
         except tuple(REASONS) as error:

@@ -12,6 +12,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
 from depth_perception.focus_camera import (
+    DEFAULT_F_NUMBER,
     DEFAULT_FOCAL_LENGTH_M,
     FocusFrame,
     LensDrive,
@@ -54,16 +55,16 @@ class FocusCameraConfig(StreamConfig):
         5, 'focus distances of one sweep', name='sweep.slices', limits=(2, 100),
         at_configure=True)
     sweep_nearest: float = parameter(
-        0.6, 'where a sweep begins; its steps are equal in dioptres', name='sweep.nearest',
+        0.6, 'where a sweep ends; its steps are equal in dioptres', name='sweep.nearest',
         unit='m', limits=(0.02, FARTHEST_M))
     sweep_farthest: float = parameter(
-        8.0, 'where a sweep ends', name='sweep.farthest', unit='m', limits=(0.02, FARTHEST_M))
+        8.0, 'where a sweep begins', name='sweep.farthest', unit='m', limits=(0.02, FARTHEST_M))
     lens_focal_length: float = parameter(
         DEFAULT_FOCAL_LENGTH_M, 'of the simulated lens', name='lens.focal_length', unit='m',
         limits=(0.0005, 1.0), at_configure=True)
     lens_f_number: float = parameter(
-        2.8, 'of the simulated lens, and told of a real one', name='lens.f_number',
-        limits=(0.5, 1000.0))
+        0.0, 'focal length over aperture; 0: 2.8 for the simulated lens, unknown for a real one',
+        name='lens.f_number', limits=(0.0, 1000.0))
     lens_sensor_width: float = parameter(
         0.036, 'of the simulated camera; with the focal length it makes the field of view',
         name='lens.sensor_width', unit='m', limits=(0.0005, 1.0), at_configure=True)
@@ -91,6 +92,12 @@ class FocusCameraConfig(StreamConfig):
             raise ValueError(
                 f'rate_hz is {self.rate_hz:g} and settle_time {self.settle_time:g} s; a picture '
                 f'takes longer than it settles: lower rate_hz to {1 / self.settle_time:.3g}')
+
+    @property
+    def f_number(self) -> float | None:
+        """The f-number that focus messages tell; None: it is unknown."""
+        simulated = DEFAULT_F_NUMBER if self.source == 'scene' else None
+        return self.lens_f_number or simulated
 
 
 class FocusCameraFeed:
@@ -147,7 +154,7 @@ class FocusCameraFeed:
         if self._sweep is not None and changed & {'sweep_nearest', 'sweep_farthest'}:
             self._sweep.set_range(config.sweep_nearest, config.sweep_farthest)
         if 'lens_f_number' in changed and self._source is not None:
-            self._source.set_f_number(config.lens_f_number)
+            self._source.set_f_number(config.f_number)
 
     def findings(self) -> Iterator[Finding]:
         """Say what was wrong with the last command."""
@@ -180,7 +187,7 @@ class FocusCameraFeed:
 def _open_scene(config: FocusCameraConfig) -> tuple[Sweep, FrameSource]:
     sweep = Sweep(config.sweep_slices, config.sweep_nearest, config.sweep_farthest,
                   (config.lens_closest_focus, FARTHEST_M))
-    lens = Lens(config.lens_focal_length, config.lens_f_number,
+    lens = Lens(config.lens_focal_length, config.f_number,
                 config.lens_sensor_width / config.width)
     drive = LensDrive(lens, config.lens_breathing, config.lens_settle_time, config.settle_time)
     return sweep, SimulatedFocusCamera(config.width, config.height, config.seed, sweep, drive,
@@ -196,7 +203,7 @@ def _open_webcam(config: FocusCameraConfig) -> tuple[Sweep, FrameSource]:
     sweep = Sweep(config.sweep_slices, config.sweep_nearest, config.sweep_farthest,
                   table.limits_m)
     return sweep, open_focus_webcam(config.source, config.width, config.height, sweep, table,
-                                    config.settle_time, config.lens_f_number)
+                                    config.settle_time, config.f_number)
 
 
 class FocusCameraNode(LifecycleNode):

@@ -233,15 +233,14 @@ class FocusDepthMaker:
     def _check_lens(self, f_number: float | None, intrinsics: Intrinsics,
                     config: FocusDepthConfig) -> None:
         """Refuse a camera with another blur than those of the training."""
-        self._unknown_lens = ''
         blur_scale = config.blur_scale(intrinsics.focal_px, f_number)
+        trained = self._estimator.blur_scale_range(intrinsics)
+        self._unknown_lens = '' if blur_scale is not None or trained is None else (
+            f'model {self._estimator.spec.name} was trained for blur scales f^2/(N pitch) of '
+            f'{trained[0]:.3g} to {trained[1]:.3g} px m, that of this camera is unknown: set '
+            'lens.focal_length or lens.pixel_pitch, and lens.f_number')
         if blur_scale is not None:
             self._estimator.check_blur_scale(blur_scale, intrinsics)
-        elif (trained := self._estimator.blur_scale_range(intrinsics)) is not None:
-            self._unknown_lens = (
-                f'model {self._estimator.spec.name} was trained for blur scales f^2/(N pitch) of '
-                f'{trained[0]:.3g} to {trained[1]:.3g} px m, that of this camera is unknown: set '
-                'lens.focal_length or lens.pixel_pitch, and lens.f_number')
 
     def _estimate(self, images: Sequence[np.ndarray], distances: Sequence[float], view: View,
                   channel_order: str, config: FocusDepthConfig, health: Health) -> Estimate:

@@ -30,9 +30,9 @@ def distances(sweep: Sweep, count: int) -> list[float]:
     return [sweep.next()[0] for _ in range(count)]
 
 
-def test_a_sweep_goes_from_near_to_far_in_equal_dioptres_over_and_over():
+def test_a_sweep_goes_from_far_to_near_in_equal_dioptres_over_and_over():
     sweep = Sweep(3, 0.5, 2.0, LIMITS)
-    assert distances(sweep, 6) == pytest.approx([0.5, 0.8, 2.0] * 2)    # 2, 1.25, 0.5 dioptres
+    assert distances(sweep, 6) == pytest.approx([2.0, 0.8, 0.5] * 2)    # 2, 1.25, 0.5 dioptres
     assert [sweep.next()[1] for _ in range(4)] == [True, False, False, True]
 
 
@@ -40,7 +40,7 @@ def test_a_new_range_holds_from_the_next_sweep_on_and_within_the_lens():
     sweep = Sweep(2, 0.5, 2.0, (0.4, 10.0))
     first = distances(sweep, 1)
     sweep.set_range(0.1, 50.0)
-    assert [*first, *distances(sweep, 3)] == pytest.approx([0.5, 2.0, 0.4, 10.0])
+    assert [*first, *distances(sweep, 3)] == pytest.approx([2.0, 0.5, 10.0, 0.4])
     assert sweep.range_m == pytest.approx((0.4, 10.0))
 
 
@@ -73,7 +73,7 @@ def frames(camera):
 
 
 def test_a_simulated_slice_has_focus_blur_truth_and_a_sharp_picture(frames):
-    for frame, distance in zip(frames, (0.6, 1.0909, 6.0)):
+    for frame, distance in zip(frames, (6.0, 1.0909, 0.6)):
         assert frame.focus_m == pytest.approx(distance, rel=1e-3) and frame.f_number == 1.0
         assert frame.image.shape == frame.sharp.shape == (72, 96, 3)
         assert frame.depth.shape == (72, 96) and np.nanmin(frame.depth) > 0.1
@@ -96,7 +96,7 @@ def test_without_breathing_all_slices_see_the_same():
     sweep = Sweep(2, 0.6, 6.0, LIMITS)
     drive = LensDrive(LENS, breathing=False, moves_for_s=0.0)
     camera = SimulatedFocusCamera(48, 36, 4, sweep, drive)
-    near, far = next(camera), next(camera)
+    far, near = next(camera), next(camera)
     assert near.intrinsics == far.intrinsics
     np.testing.assert_array_equal(near.sharp, far.sharp)
     camera.set_f_number(math.inf)
@@ -193,7 +193,7 @@ def test_a_webcam_waits_and_skips_what_was_exposed_while_its_lens_moved():
         # the distance is that of the motor's step, not of the one asked for
         assert frame.focus_m == pytest.approx(TABLE.distance(blue))
         assert tuple(frame.image[0, 0, :2]) == (7, 0) and frame.f_number == 2.0
-    assert frames[0].focus_m < frames[1].focus_m < frames[2].focus_m
+    assert frames[0].focus_m > frames[1].focus_m > frames[2].focus_m
     webcam.close()
     assert device.released
 
