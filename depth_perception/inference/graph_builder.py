@@ -12,6 +12,7 @@ import platform
 import re
 import tempfile
 
+import onnx
 import onnxruntime as ort
 
 from depth_perception.estimator import Engine
@@ -19,7 +20,7 @@ from depth_perception.inference import BackendError
 from depth_perception.inference.engine_cache import BuildOptions, BuildStopped, Progress
 from depth_perception.inference.onnx_engine import OnnxEngine, open_session, session_options
 from depth_perception.inference.tensorrt_network import BuildFlags, prepare
-from depth_perception.model_spec import ModelSpec
+from depth_perception.model_spec import ModelSpec, read_spec
 
 _LARGEST_PROTO = (1 << 31) - (1 << 20)      # protobuf's limit, less what a session adds
 
@@ -54,7 +55,7 @@ class GraphBuilder:
         """
         with tempfile.TemporaryDirectory(prefix='depth_perception_graph_') as scratch:
             _go_on(progress, 0.0, f'converting to {options.precision}')
-            file = prepare(model_path, options, BuildFlags.parse(options.flags), Path(scratch))
+            file = self._converted(model_path, options, Path(scratch))
             if self._backend == 'cpu':
                 _go_on(progress, 0.5, 'optimising the graph')
                 file = _optimised(file, Path(scratch) / 'optimised.onnx')
@@ -62,6 +63,18 @@ class GraphBuilder:
                 raise BackendError(f'{model_path} is too large for one graph; use backend cpu')
             _go_on(progress, 1.0, 'done')
             return file.read_bytes()
+
+    def _converted(self, model_path: Path, options: BuildOptions, scratch: Path) -> Path:
+        flags = BuildFlags.parse(options.flags)
+        if options.precision != 'int8' or self._backend != 'cpu':
+            return prepare(model_path, options, flags, scratch)
+        from depth_perception.inference.int8 import Calibration
+        from depth_perception.inference.int8_cpu import to_int8_cpu
+
+        model = to_int8_cpu(onnx.load(str(model_path)), read_spec(model_path),
+                            Calibration(flags.calibration, flags.calibration_method))
+        onnx.save(model, str(scratch / 'int8.onnx'))
+        return scratch / 'int8.onnx'
 
     def load(self, blob: bytes, spec: ModelSpec) -> Engine:
         """Make a warm engine; BackendError if `blob` is no graph for this ONNX Runtime."""
