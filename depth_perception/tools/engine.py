@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 import time
 
-from rich.console import Console
-from rich.table import Table
-
 from depth_perception.inference import BackendError, EngineSettings, make_store
 from depth_perception.inference.builder import build_options
 from depth_perception.inference.engine_cache import EngineCache, Entry
@@ -38,19 +35,17 @@ def add_to(actions: argparse._SubParsersAction) -> None:
 
 
 def show() -> int:
-    """Print the cache as a table."""
+    """Print the cache, a line for each engine and its verdict below."""
     cache = EngineCache()
     entries = cache.entries()
-    table = Table(title=f'{cache.folder}: {sum(e.size for e in entries) / 1e6:.1f} MB')
-    for column in ('model', 'engine', 'precision', 'for', 'MB', 'used', 'verdict'):
-        table.add_column(column)
     for entry in entries:
         key = entry.record['key']
         used = time.strftime('%Y-%m-%d %H:%M', time.localtime(entry.used))
-        table.add_row(key['model'], f'{key["builder"]} {key["version"]}',
-                      key['options']['precision'], key['device'], f'{entry.size / 1e6:.1f}', used,
-                      _verdict_text(entry))
-    Console(markup=False).print(table)
+        print(f'{key["model"]}  {key["options"]["precision"]}  {key["builder"]} {key["version"]}  '
+              f'{key["device"]}  {entry.size / 1e6:.1f} MB  used {used}\n'
+              f'    {entry.slot.engine.name}\n    {_verdict_text(entry)}')
+    print(f'{len(entries)} engines, {sum(e.size for e in entries) / 1e6:.1f} MB of at most '
+          f'{cache.limit_bytes / 1e6:.0f} in {cache.folder}')
     return 0
 
 
