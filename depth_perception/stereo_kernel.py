@@ -1,10 +1,15 @@
 """The warp of stereo_warp.py compiled by Numba: same method, same numbers, same pixels.
 
-Importing this module needs Numba. One thread: Numba's default threading layer must not be
-entered from two Python threads at a time, and the other cores belong to the network.
+Importing this module needs Numba. Rows do not know of each other: large pictures are drawn by two
+threads, Python's own, as Numba's default threading layer must not be entered from two of them at
+a time. More would take the processor from the network of the next frame.
 """
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+import functools
+import os
 
 import cv2
 import numba
@@ -26,6 +31,39 @@ LANES_HALF = np.uint64(0x0010001000100010)
 EVEN_BYTES = np.uint64(0x00FF00FF)
 ODD_BYTES = np.uint64(0xFF00FF00)
 LANE_SHIFT = np.uint64(24)
+
+
+FEWEST_FOR_TWO_THREADS = 50_000     # pixels; fewer are drawn before the second thread awakes
+BLOCKS = 12
+
+
+def _warp_by_two(arrays: tuple[np.ndarray, ...]) -> None:
+    """Both threads take blocks of rows until none is left: a late one takes fewer."""
+    height = len(arrays[0])
+    rows = -(-height // BLOCKS)
+    blocks = iter([slice(top, top + rows) for top in range(0, height, rows)])
+
+    def work() -> None:
+        for block in blocks:
+            _warp(*(each[block] for each in arrays))
+
+    other = _second_thread().submit(work)
+    work()
+    if not other.cancel():      # True: on a busy machine it has not even begun
+        other.result()
+
+
+@functools.cache
+def _second_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix='stereo')
+
+
+@functools.cache
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:      # not Linux
+        return os.cpu_count() or 1
 
 
 def _compiled(function):
@@ -50,8 +88,12 @@ class NumbaWarper:
         """See stereo_warp.NumpyWarper.warp."""
         # 4-byte pixels can be read as one number
         cv2.cvtColor(image, cv2.COLOR_BGR2BGRA, dst=self._bgra)
-        _warp(self._bgra.view(np.uint32)[..., 0], shift, self._view.view(np.uint32)[..., 0],
-              holes, self.source)
+        arrays = (self._bgra.view(np.uint32)[..., 0], shift,
+                  self._view.view(np.uint32)[..., 0], holes, self.source)
+        if shift.size < FEWEST_FOR_TWO_THREADS or _cores() < 2:
+            _warp(*arrays)
+        else:
+            _warp_by_two(arrays)
         cv2.cvtColor(self._view, cv2.COLOR_BGRA2BGR, dst=out)
 
     @staticmethod

@@ -199,6 +199,18 @@ def test_numba_and_numpy_draw_identical_pixels(disparity, seed):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize('height', [240, 241])
+def test_large_pictures_are_identical_as_well_although_two_threads_draw_them(height):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (height, 320, 3), np.uint8)
+    disparity = cv2.GaussianBlur(rng.uniform(-60, 90, (height, 320)).astype(np.float32), (0, 0), 5)
+    disparity[60:120, 80:200] += 15.0
+    drawn = [make_renderer(name, 320, height).views(image, disparity)
+             for name in ('numba', 'numpy')]
+    for a, b in zip(*drawn):
+        assert np.array_equal(a, b)
+
+
 @settings(deadline=None, max_examples=40)
 @given(disparity=disparities | smooth, seed=st.integers(0, 9))
 def test_a_mirrored_image_gives_mirrored_views_with_the_eyes_swapped(disparity, seed):
