@@ -91,7 +91,7 @@ def test_nothing_moves_farther_than_the_comfort_limit():
     depth = WALL.copy()
     depth[10:12, 10:12] = 0.05      # fewer than count for the plan
     views = views_of(depth, max_disparity_percent=5.0)
-    assert np.nanmax(np.abs(views.disparity)) <= 0.05 * W
+    assert np.nanmax(np.abs(views.disparity)) <= np.float32(0.05 * W)
     assert views.plan.baseline_m == pytest.approx(TWO_PX)
 
 
