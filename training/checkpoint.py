@@ -11,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 import torch
 from torch import Tensor, nn
 
+from depth_perception.model_spec import ModelError, find_model
 from training.config import ConfigError
 from training.models.pretrained import read_weights
 from training.registry import build_network
@@ -129,13 +130,19 @@ def load_init(network: nn.Module, path: str | Path) -> None:
     A ``.ckpt`` of ``training.train`` must match `network`; one of ``training.pretrain`` may be a
     part of it. Any other file (``.safetensors``, ``.pth``) holds weights by name: those of the
     whole network as ``training.export`` writes them, or of its encoder alone as torchvision and
-    timm publish them.
+    timm publish them. The name of an installed model stands for its ``.safetensors``.
 
     Raises
     ------
     CheckpointError
-        As :func:`load_into`; an encoder that is another than that of `network`.
+        As :func:`load_into`; an encoder that is another than that of `network`; no model of that
+        name.
     """
+    if not Path(path).suffix:
+        try:
+            path = find_model(str(path)).with_suffix('.safetensors')
+        except ModelError as error:
+            raise CheckpointError(str(error)) from error
     if Path(path).suffix != '.ckpt':
         _load_by_name(network, Path(path))
         return

@@ -102,6 +102,15 @@ def test_exported_weights_are_a_start(tmp_path):
     assert all(torch.equal(network.state_dict()[k], v) for k, v in given.state_dict().items())
 
 
+def test_the_name_of_an_installed_model_is_a_start():
+    network = build_model('realtime_unet_m')
+    fresh = network.head.weight.clone()
+    load_init(network, 'realtime_unet_m')
+    assert not torch.equal(network.head.weight, fresh)
+    with pytest.raises(CheckpointError, match='no_such_model'):
+        load_init(network, 'no_such_model')
+
+
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
 def test_published_weights_of_an_encoder_are_a_start(tmp_path, suffix):
     published = resnet18().state_dict() | {'fc.weight': torch.ones(10, 512)}
