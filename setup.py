@@ -44,6 +44,8 @@ setup(
         'training': requirements('requirements-training.txt'),
         'tensorrt': requirements('requirements-tensorrt.txt'),
         'view': requirements('requirements-view.txt'),
+        'fast': [each for each in requirements('requirements-robot.txt')
+                 if each.startswith('numba')],
         'test': requirements('requirements-test.txt'),
     },
     entry_points={
