@@ -42,6 +42,7 @@ setup(
         'robot': requirements('requirements-robot.txt'),
         'demo': requirements('requirements-robot.txt') + requirements('requirements-demo.txt'),
         'training': requirements('requirements-training.txt'),
+        'evaluation': requirements('requirements-evaluation.txt'),
         'tensorrt': requirements('requirements-tensorrt.txt'),
         'view': requirements('requirements-view.txt'),
         'fast': [each for each in requirements('requirements-robot.txt')

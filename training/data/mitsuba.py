@@ -1,4 +1,4 @@
-"""Photoreal test views: Bitterli's rooms, path traced by Mitsuba 3 (`pip install mitsuba`).
+"""Photoreal test views: Bitterli's rooms, path traced by Mitsuba 3 (requirements-evaluation.txt).
 
 Test only. A view takes some ten seconds on two cores, so evaluation keeps them as shards.
 """
@@ -109,7 +109,8 @@ def load_mitsuba():
     try:
         import mitsuba
     except ImportError as error:
-        raise DataError('the rows of mitsuba_rooms need Mitsuba; pip install mitsuba') from error
+        raise DataError('the rows of mitsuba_rooms need Mitsuba; '
+                        'pip install -r requirements-evaluation.txt') from error
     # The one variant that needs no LLVM and no GPU.
     mitsuba.set_variant('scalar_rgb')
     return mitsuba
