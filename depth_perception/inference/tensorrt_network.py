@@ -29,7 +29,7 @@ class BuildFlags:
     calibration : str
         ``int8``: folder, video or bag of camera images.
     calibration_method : str
-        ``entropy`` or ``percentile``.
+        ``percentile`` or ``entropy``.
     image : str
         Size of the camera image, such as ``640x480``: the engine then takes it as it is, uint8,
         and resizes and normalises it itself. '': the network's own input.
@@ -46,7 +46,7 @@ class BuildFlags:
 
     keep: tuple[str, ...] = ()
     calibration: str = ''
-    calibration_method: str = 'entropy'
+    calibration_method: str = 'percentile'
     image: str = ''
     image_order: str = 'rgb'
     batch: int = 1

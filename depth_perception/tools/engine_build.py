@@ -38,8 +38,8 @@ def add_to(actions: argparse._SubParsersAction) -> None:
                        help='layers, patterns or operators that stay in FP32 (mixed, int8)')
     build.add_argument('--calibration', default='', metavar='FOLDER',
                        help='int8: image folder, video or bag of the camera')
-    build.add_argument('--calibration-method', choices=('entropy', 'percentile'),
-                       default='entropy')
+    build.add_argument('--calibration-method', choices=('percentile', 'entropy'),
+                       default='percentile')
     build.add_argument('--image', default='', metavar='WIDTHxHEIGHT',
                        help='take camera images of this size as they are: resize and normalise '
                             'on the GPU (for DepthEstimator; see docs/engines.md)')

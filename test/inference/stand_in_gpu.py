@@ -186,10 +186,11 @@ class StandInTensorRt:
     name, version = 'stand-in', '0'
 
     def __init__(self, driver: StandInDriver, network, image, outputs, *, dtype=FLOAT,
-                 limits=None, capturable=True) -> None:
+                 limits=None, capturable=True, extra=None) -> None:
         self.driver, self.network, self.image = driver, network, tuple(image)
         self.outputs, self.dtype = tuple(outputs), dtype
         self.limits, self.capturable = limits, capturable
+        self.extra = dict(extra or {})      # name of a further input -> its shape
         self.refuses = False
         self.module = SimpleNamespace(
             Runtime=lambda log: SimpleNamespace(deserialize_cuda_engine=self._load),
@@ -206,7 +207,7 @@ class StandInEngine:
     def __init__(self, api):
         self.api = api
         self.image = 'image_bgr' if api.dtype == UINT8 else 'image'
-        self.names = [self.image, *api.outputs]
+        self.names = [self.image, *api.extra, *api.outputs]
         self.num_io_tensors = len(self.names)
 
     def get_tensor_name(self, i):
@@ -216,7 +217,7 @@ class StandInEngine:
         return self.api.dtype if name == self.image else FLOAT
 
     def get_tensor_shape(self, name):
-        return self.api.image
+        return self.api.extra.get(name, self.api.image)
 
     def get_tensor_profile_shape(self, name, profile):
         return self.api.limits
@@ -234,15 +235,19 @@ class StandInContext:
             self.is_stream_capturable = lambda stream: False
 
     def set_input_shape(self, name, shape):
+        if name in self.api.extra:
+            return tuple(shape) == self.api.extra[name]
         low, _, high = self.api.limits or (self.api.image,) * 3
         self.image, self.shape = name, tuple(shape)
         return len(shape) == len(low) and all(
             a <= s <= b for a, s, b in zip(low, shape, high))
 
     def get_tensor_shape(self, name):
+        if name in self.api.extra:
+            return self.api.extra[name]
         if name == self.image:
             return self.shape
-        size = self.shape[1:3] if self.api.dtype == UINT8 else self.shape[2:]
+        size = self.shape[1:3] if self.api.dtype == UINT8 else self.shape[-2:]
         return (self.shape[0], 1, *size)
 
     def set_tensor_address(self, name, pointer):
@@ -255,7 +260,10 @@ class StandInContext:
 
         def work():
             dtype = np.uint8 if api.dtype == UINT8 else np.float32
-            answers = api.network(api.driver.array(addresses[self.image], shape, dtype))
+            answers = api.network(
+                api.driver.array(addresses[self.image], shape, dtype),
+                *(api.driver.array(addresses[name], size, np.float32)
+                  for name, size in api.extra.items()))
             for name, answer in zip(api.outputs, answers):
                 api.driver.array(addresses[name], answer.shape, np.float32)[:] = answer
         api.driver.put(stream, work)

@@ -61,6 +61,15 @@ def test_one_engine_takes_a_range_of_sizes(builder, make_model):
         builder.build(path, replace(options, smallest=(128, 128)), quiet)
 
 
+@pytest.mark.parametrize('frames_range', [(), (2, 5)])
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_a_network_for_focus_stacks_is_built(builder, make_model, frames_range, precision):
+    path = make_model(frames=3, frames_range=frames_range, size_multiple=16)
+    options = replace(options_for(read_spec(path), precision), smallest=(16, 16),
+                      largest=(96, 128))
+    assert builder.build(path, options, quiet)
+
+
 @pytest.mark.parametrize('flags', [{'image': '80x60'}, {'image': '64x48', 'image_order': 'bgr'},
                                    {'image': '80x60', 'batch': '3'}, {'batch': '2'}])
 def test_the_camera_image_and_several_cameras_are_built_in(builder, make_model, flags):

@@ -153,6 +153,22 @@ def test_an_engine_with_the_camera_image_as_input_takes_it_as_it_is():
         engine.infer(tensor(*FIXED))
 
 
+def test_a_focus_stack_brings_its_distances():
+    spec = replace(MODEL, frames=2, extra_inputs=('focus_distances',))
+    engine, driver, api = make(
+        network=lambda x, d: [(x.mean(2) * d[..., None, None]).sum(1, keepdims=True)],
+        image=(1, 2, 3, 8, 12), spec=spec, extra={'focus_distances': (1, 2)})
+    stack, distances = tensor(1, 2, 3, 8, 12), np.array([[1.0, 3.0]], np.float32)
+    depth, _ = engine.infer(stack, focus_distances=distances)
+    np.testing.assert_allclose(depth, stack[0, 0].mean(0) + 3 * stack[0, 1].mean(0), rtol=1e-5)
+    with pytest.raises(ImageError, match='takes image, focus_distances'):
+        engine.infer(stack)
+    with pytest.raises(ImageError, match=r'takes \[1, 2\], float32'):
+        engine.infer(stack, focus_distances=distances[:, :1])
+    engine.close()
+    assert driver.leaks() == []
+
+
 @pytest.mark.parametrize('image', [np.zeros((1, 3, 8, 13), np.float32), np.zeros(FIXED),
                                    np.zeros((2, 3, 8, 12), np.float32),
                                    np.zeros((3, 8, 12), np.float32)])
