@@ -9,13 +9,14 @@ PIP_INPUTS := $(wildcard requirements-*.txt constraints*.txt) scripts/setup_env.
 RUN := $(VENV)/bin/python
 COMPAT_TESTS := test/runtime test/inference test/test_layers.py
 
-.PHONY: help demo demo-focus test test-python test-compat test-slow bench bench-stereo lint train-default clean
+.PHONY: help demo demo-focus test test-python test-compat test-slow test-gpu bench bench-stereo lint train-default clean
 
 help:
 	@echo 'make demo [SOURCE=video.mp4|folder|image|/dev/video0|scene]   camera in, depth out, on real ROS 2'
 	@echo 'make demo-focus     a lens that sweeps its focus, depth from its stacks, on real ROS 2'
 	@echo 'make test           lint, all tests, the second environment, colcon'
 	@echo 'make test-slow      the slow tests alone'
+	@echo 'make test-gpu       the tests that need a CUDA device'
 	@echo 'make bench          every benchmark; JSON in benchmarks/results/'
 	@echo 'make bench-stereo   quality and speed of stereo views alone'
 	@echo 'make lint           ruff'
@@ -50,6 +51,9 @@ test-python: $(VENV)/.stamp-test
 # The code keeps to what ROS Humble to Kilted ship: oldest Python found, NumPy 1.26, OpenCV 4.
 test-compat: .venv-compat/.stamp-compat
 	test ! -x .venv-compat/bin/python || .venv-compat/bin/python -m pytest $(COMPAT_TESTS)
+
+test-gpu: $(VENV)/.stamp-test
+	$(RUN) -m pytest -m gpu
 
 test-slow: $(VENV)/.stamp-test
 	$(RUN) -m pytest -m 'slow and not gpu'

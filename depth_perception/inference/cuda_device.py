@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+import logging
 from typing import Any
 
 import numpy as np
 
 from depth_perception.inference import BackendError
+
+_LOG = logging.getLogger(__name__)
 
 # Codes after which the process cannot use the GPU any more: cudaErrorHardwareStackError 714 to
 # cudaErrorLaunchFailure 719, ECC 214, illegal address 700, launch timeout 702, device unavailable
@@ -203,5 +206,6 @@ def find_device(index: int = 0) -> CudaDevice | None:
         return None
     try:
         return CudaDevice(runtime, index)
-    except BackendError:
+    except BackendError as error:
+        _LOG.info('%s', error)
         return None
