@@ -213,11 +213,12 @@ def _hide(bench: _Bench, light: Tensor, radius: Tensor, chosen: list[Level]) -> 
         total = total + part * (cover / part[:, :, 3:].clamp(min=LEAST_LIGHT))
         room = room - cover
     near, far = (end(dim=(-2, -1), keepdim=True) for end in (radius.amin, radius.amax))
-    if chosen[0].radius == 0.0 or not (near < 0).any():
+    seen_through = near < 0         # in these slices; in others nothing hides what is sharper
+    if not seen_through.any():
         return total
     weight = ((radius - far) * (BEHIND_SHARPNESS / (far - near).clamp(min=1e-3))).exp()
     behind = bench.blur_each(light * weight, -near.clamp(max=0)[:, :, 0, 0, 0])
-    return total + behind * (room / behind[:, :, 3:])
+    return total + seen_through * behind * (room / behind[:, :, 3:])
 
 
 def _mirror(length: int, border: int, wide: int) -> Tensor:
