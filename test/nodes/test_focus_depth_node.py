@@ -284,6 +284,22 @@ def test_a_stack_that_is_all_sharp_is_told_and_another_sweep_asked_for(graph, no
     camera.sweep_until(depth)
 
 
+def test_a_camera_is_asked_for_wider_sweeps_until_its_stacks_have_cues(graph, node, depth):
+    camera = graph.spawn('focus_camera_node', {
+        'width': WIDTH, 'height': HEIGHT, 'rate_hz': 10.0, 'seed': 200_001, 'lens.f_number': 3.2,
+        'sweep.slices': 3, 'sweep.nearest': 1.9, 'sweep.farthest': 2.2}, topics('live'),
+        name='sweeping')
+    assert graph.set_parameter(node, 'adaptive_sweep', True).successful
+    graph.wait_for_diagnostics(
+        camera, lambda level, text, values: values.get('sweep [m]', '1.9 to 2.2') != '1.9 to 2.2')
+    graph.wait_for_diagnostics(
+        node, lambda level, text, values: values.get('defocus cues') == 'enough', 20.0)
+    graph.set_parameter(node, 'adaptive_sweep', False)
+    nearest, _, farthest = graph.diagnostics(camera)[2]['sweep [m]'].split()
+    assert float(nearest) < 1.9 and float(farthest) > 2.2
+    assert camera.stop() == 0
+
+
 def test_a_sliding_stack_gives_depth_for_each_image(graph, make_model):
     model = make_model('metric', height=HEIGHT, width=WIDTH, frames=3, frames_range=(2, 5))
     node = spawn(graph, 'sliding', model, **{

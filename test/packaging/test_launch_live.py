@@ -71,6 +71,14 @@ def test_the_demo_starts_camera_and_depth(launch, live_graph):
         live_graph.wait_for('/camera_node', '/image', '/depth_node/depth/image_rect')
 
 
+def test_a_camera_that_sweeps_its_focus_goes_to_the_node_for_it(launch, live_graph, make_model):
+    model = make_model(frames=5)
+    with launch('focus_depth.launch.py', f'model:={model}', 'image_topic:=lens/image'):
+        live_graph.wait_for('/focus_camera_node', '/focus_depth_node', '/lens/image',
+                            '/lens/focus', '/lens/sweep_command', '/lens/camera_info',
+                            '/focus_depth_node/depth/image_rect')
+
+
 def test_autostart_false_leaves_the_node_unconfigured(launch, live_graph):
     with launch('depth.launch.py', 'autostart:=false'):
         live_graph.wait_for('/depth_node', '/depth_node/transition_event')
