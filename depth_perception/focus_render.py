@@ -90,7 +90,10 @@ def render_stack(image: np.ndarray, depth: np.ndarray, focus_distances: Sequence
 
 
 def signed_radius_px(depth: np.ndarray, focus_m: float, lens: Lens) -> np.ndarray:
-    """Blur radius of each pixel, positive behind the focus; of the depth's shape, float32."""
+    """Blur radius of each pixel, positive behind the focus; of the depth's shape, float32.
+
+    At most half of the picture's shorter side.
+    """
     nearness = 1.0 / focus_m
     scale = 0.5 * lens.blur_scale_px_m / (1.0 - lens.focal_length_m * nearness)
     radius = np.float32(scale * nearness) - np.float32(scale) / depth.astype(np.float32)

@@ -91,7 +91,8 @@ def signed_radius_px(depth: Tensor, focus_distances: Tensor, blur_scale: Tensor,
                      focal_length: Tensor | float = 0.0) -> Tensor:
     """Blur radius (B, N, H, W) of each pixel, positive behind the focus.
 
-    Parameters are those of `render_stack`; depth has no holes.
+    At most half of the picture's shorter side. Parameters are those of `render_stack`;
+    depth has no holes.
     """
     nearness = 1.0 / focus_distances[..., None, None]
     focal_length = torch.as_tensor(focal_length).to(depth).reshape(-1, 1, 1, 1)

@@ -123,8 +123,11 @@ def test_the_stack_is_sharp_where_it_is_focused(config):
 
 
 def test_light_can_be_blurred_and_near_things_hide_far_ones(config):
+    # focused at each half: were all blurs as large as the picture, nothing could hide the other
+    focus = {'focus_distances': torch.tensor([1.5, 3.0])}
     plain, light, hidden = (
-        stack_of(default_collate([build(config, 'val', f_numbers=[0.1], **options)[0]]))
+        stack_of(default_collate([build(config, 'val', f_numbers=[0.1], lens='canonical',
+                                        **options)[0] | focus]))
         for options in ({}, {'gamma': 2.2}, {'occlusion': True}))
     # The power mean of exponent 2.2 is above the plain mean.
     assert float((light - plain).mean()) > 0.003
