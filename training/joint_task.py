@@ -119,7 +119,8 @@ class JointTask(DepthTask):
         self.loss.set_epoch(self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
-        """Log what the epoch was trained with."""
+        """Log what the epoch was trained with, and keep its lowest cross-entropy."""
+        self.loss.end_epoch()
         values = {f'weight/{name}': value for name, value in self.loss.weights._asdict().items()}
         values['weight/batches'] = float(self.trainer.num_training_batches)
         self.log_dict(values)

@@ -99,7 +99,7 @@ def test_the_weights_of_background_and_foreground_move_loss_between_them(case):
 def test_the_loss_is_the_weighted_sum_that_the_docstring_of_the_schedule_writes(case):
     log_depth, depth, image, logits, labels = case
     loss = SPTLoss(scheme='scheme1').eval()
-    loss.segmentation.lowest = torch.tensor(0.4, dtype=torch.float64)
+    loss.lowest = torch.tensor(0.4, dtype=torch.float64)
     loss.set_epoch(12)
     p, g, mask = loss.pair(log_depth, depth)
     labelled = labels >= 0
@@ -119,13 +119,33 @@ def test_the_penalty_is_three_times_the_excess_over_the_lowest_so_far(case):
     right = torch.nn.functional.one_hot(labels.clamp(min=0), 2).permute(0, 3, 1, 2)
     logits = logits + 3 * right
     loss = SPTLoss()
-    first = loss.segmentation_terms(logits, labels)
-    assert first['penalty'].item() == 0  # there is no lowest yet
+    first = [loss.segmentation_terms(x, labels) for x in (logits, 2 * logits)]
+    assert [x['penalty'].item() for x in first] == [0, 0]  # no epoch has ended yet
+    loss.end_epoch()
+    lowest = sum(x['cross_entropy'] for x in first) / 2 / 0.25
+    assert loss.lowest.item() == pytest.approx(lowest.item())
     worse = loss.segmentation_terms(-logits, labels)
-    excess = (worse['cross_entropy'] - first['cross_entropy']) / 0.25
+    excess = worse['cross_entropy'] / 0.25 - lowest
     assert excess > 0
     assert worse['penalty'].item() == pytest.approx(0.25 * 3 * excess.item())
-    assert loss.segmentation_terms(logits, labels)['penalty'].item() == 0
+    better = loss.segmentation_terms(4 * logits, labels)
+    assert better['penalty'].item() == 0
+
+
+def test_the_lowest_is_of_training_alone_and_stays_through_a_worse_epoch(case):
+    *_, logits, labels = case
+    loss = SPTLoss()
+    loss.segmentation_terms(logits, labels)
+    loss.end_epoch()
+    kept = loss.lowest.clone()
+    loss.eval().segmentation_terms(9 * logits, labels)
+    loss.end_epoch()
+    loss.train().segmentation_terms(-9 * logits, labels)
+    loss.end_epoch()
+    assert torch.equal(loss.lowest, kept)
+    again = SPTLoss()
+    again.load_state_dict(loss.state_dict())
+    assert again.lowest.item() == pytest.approx(kept.item())
 
 
 def test_a_scale_and_a_shift_cost_nothing_in_the_coarse_stage_alone(case):

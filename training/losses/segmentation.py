@@ -47,19 +47,11 @@ class SegmentationLoss(nn.Module):
         self.penalty_factor = penalty_factor
         self.register_buffer('lowest', torch.tensor(math.inf))
 
-    def terms(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and penalty of `logits` (B, C, H, W) against `labels` (B, H, W).
-
-        Negative labels are holes.
-        """
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of `logits` (B, C, H, W) against `labels` (B, H, W); negative labels are holes."""
         mask = labels >= 0
         entropy = cross_entropy(logits, labels, mask)
-        penalty = segmentation_penalty(entropy, self.lowest, self.penalty_factor)
+        loss = entropy + segmentation_penalty(entropy, self.lowest, self.penalty_factor)
         if self.training and mask.any():
             self.lowest = torch.minimum(self.lowest, entropy.detach())
-        return entropy, penalty
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Sum of :meth:`terms`."""
-        entropy, penalty = self.terms(logits, labels)
-        return entropy + penalty
+        return loss

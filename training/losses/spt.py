@@ -10,7 +10,8 @@ percentile, so that one wild pixel does not flatten a picture.
   the datum) and background ("in") apart, because solving scale and shift for each of them would
   lose their order: they are solved once, and the residuals are weighed.
 - Structure: 1 - SSIM. Smoothness: edge-aware, of the prediction alone.
-- Segmentation: cross-entropy, and the penalty for having been better before.
+- Segmentation: cross-entropy, and the penalty for having been better before. The paper compares
+  epochs: the lowest so far is the mean of an epoch, and no penalty meets the first one.
 
 What the paper contradicts itself in: it discards the gradient matching of the first term and sets
 its weight to 0.5 (`ssi_alpha`; 0 discards it).
@@ -18,13 +19,15 @@ its weight to 0.5 (`ssi_alpha`; 0 discards it).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from training.losses.edges import smoothness_loss
 from training.losses.masked import kept, known, masked_mean
 from training.losses.scale_shift import gradient_matching, scale_and_shift
-from training.losses.segmentation import SegmentationLoss
+from training.losses.segmentation import cross_entropy, segmentation_penalty
 from training.losses.ssim import ssim_loss
 from training.schedule import is_coarse, named_scheme, weights_at
 
@@ -80,7 +83,10 @@ class SPTLoss(nn.Module):
         super().__init__()
         self.scheme = named_scheme(scheme)
         self.ssi, self.ssi_alpha, self.metric = ssi, ssi_alpha, metric
-        self.segmentation = SegmentationLoss(penalty_factor=self.scheme.seg_penalty_factor)
+        # Buffers, so that a resumed run goes on with them.
+        self.register_buffer('lowest', torch.tensor(math.inf))
+        self.register_buffer('sum', torch.tensor(0.0))  # of this epoch's cross-entropies
+        self.register_buffer('count', torch.tensor(0))
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -115,10 +121,30 @@ class SPTLoss(nn.Module):
         }
 
     def segmentation_terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """SEGMENTATION_TERMS, weighted; `labels` (B, H, W) below 0 are holes."""
-        entropy, penalty = self.segmentation.terms(logits, labels)
+        """SEGMENTATION_TERMS, weighted.
+
+        In training it remembers the cross-entropy, for the mean of the epoch.
+
+        Parameters
+        ----------
+        logits : Tensor
+            (B, C, H, W), before softmax.
+        labels : Tensor
+            (B, H, W) integers; below 0 are holes.
+        """
+        mask = labels >= 0
+        entropy = cross_entropy(logits, labels, mask)
+        penalty = segmentation_penalty(entropy, self.lowest, self.scheme.seg_penalty_factor)
+        if self.training and mask.any():
+            self.sum, self.count = self.sum + entropy.detach(), self.count + 1
         return {'cross_entropy': self.weights.segmentation * entropy,
                 'penalty': self.weights.penalty * penalty}
+
+    def end_epoch(self) -> None:
+        """Keep the mean cross-entropy of the epoch where it is the lowest so far."""
+        if self.count:
+            self.lowest = torch.minimum(self.lowest, self.sum / self.count)
+        self.sum, self.count = torch.zeros_like(self.sum), torch.zeros_like(self.count)
 
     def pair(self, log_depth: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Prediction, target and mask, (B, 1, H, W) each; the target is 0..1, 1 near."""
