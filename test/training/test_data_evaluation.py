@@ -131,5 +131,5 @@ def test_a_missing_mitsuba_is_named(monkeypatch, tmp_path):
             raise ImportError(name)
         return real_import(name, *args, **kwargs)
     monkeypatch.setattr(builtins, '__import__', without)
-    with pytest.raises(DataError, match='pip install mitsuba'):
+    with pytest.raises(DataError, match='pip install -r requirements-evaluation'):
         mitsuba.render_view(tmp_path / 'a.tar.xz', 'a', 0, 24, 32)
