@@ -20,6 +20,7 @@ from training.comparison_types import COLUMNS, Cell, Claim
 from training.registry import build_network
 
 Results = dict[str, Any]
+MOST_COLUMNS, SCORES_SHOWN = 8, 3  # of a terminal's table
 HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'is not settled'
 
 
@@ -201,14 +202,31 @@ def _figure(score: Mapping[str, Any], form: str) -> str:
 
 
 def as_table(results: Results) -> Table:
-    """Lay the results out for a terminal, which is narrow: a column a cell."""
+    """Lay the results out for a terminal, which is narrow: a column a cell.
+
+    Where there are many cells it has a line for each, with steps and as many scores as fit; the
+    Markdown file has all of them.
+    """
     headers, ours, printed = rows(results)
     table = Table(title=escape(caption(results)))
+    if len(ours + printed) > MOST_COLUMNS:
+        scores = [i for i, name in enumerate(headers) if name in _first_scores(results)]
+        kept = [0, headers.index('steps'), *scores]
+        for i in kept:
+            table.add_column(escape(headers[i]), justify='right' if i else 'left')
+        for line in ours + printed:
+            table.add_row(*(escape(line[i]) for i in kept))
+        return table
     for i, heading in enumerate((headers[0], *(line[0] for line in ours + printed))):
         table.add_column(escape(heading), justify='right' if i else 'left')
     for i, name in enumerate(headers[1:], start=1):
         table.add_row(escape(name), *(line[i] for line in ours + printed))
     return table
+
+
+def _first_scores(results: Results) -> list[str]:
+    names = [name for name in results['columns'] if name not in ('parameters', 'ms')]
+    return [COLUMNS[name].header for name in names[:SCORES_SHOWN]]
 
 
 def caption(results: Results) -> str:

@@ -14,8 +14,7 @@ def _claims(text: str, *worse: str) -> tuple[Claim, ...]:
 
 
 CELLS = (
-    Cell(BASE, 'DfDNet: collapse after 2 of 7 blocks by the mean, canonical, random f-number, '
-               'focus even in disparity'),
+    Cell(BASE, 'DfDNet, small'),
     Cell('single', 'one image in focus', 'dfdnet_small_single'),
     Cell('collapse_1', 'collapse after 1 block', options={'collapse_after': 1}),
     Cell('collapse_4', 'collapse after 4 blocks', options={'collapse_after': 4}),
@@ -45,6 +44,9 @@ DFDNET = Comparison(
         *_claims('focus even in disparity beats: {told}', 'focus_linear', 'focus_fixed'),
     ),
     notes=(
+        'DfDNet, small: stack attention behind 2 of 7 blocks, collapse by the mean, canonical '
+        'space; f-numbers and focus bounds are drawn anew for each stack, focus is even in '
+        'disparity. Every other line changes one of these.',
         "The paper's own tables are empty: the claims are what it argues for, and of the collapse "
         'what its published form chose.',
         'All cells are scored on the same stacks: f/1 to f/4, focus even in disparity between '
