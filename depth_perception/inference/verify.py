@@ -10,17 +10,16 @@ relative model its values, in units of their spread). For each picture and outpu
 - ``median``: median of the relative error, blind to a few pixels on edges;
 - ``p99``: its 99th percentile, for errors at a place: a dead channel, a wrong border.
 
-Where the limits come from. Rounding: the shipped network, converted to FP16 and run by ONNX
-Runtime with each tensor rounded, has at most 0.0007 of drift and median and 0.0014 of p99 over
-all nine pictures. Use: at 3 m 0.5 % are 15 mm, below what a depth camera resolves there and a
-twentieth of the error of a good network. So floating-point engines get 0.005 for drift and
-median and 0.02 for p99: seven to fourteen times the rounding, which leaves room for deeper
-networks, and well below the faults that were tried (a first-layer weight 5 % too large: 0.015 and
-0.04; a dead first-layer channel: 0.07 and 0.2; red and blue exchanged: 0.2 and 0.5). A fault that
-stays below the limits, such as a weight that no picture reaches, does not move the depth either.
-INT8 has eight bits for each tensor: it gets 0.02, 0.04 and 0.15, still below those faults that
-would be seen on a map; whether so much is worth the speed is the user's choice, since INT8 is
-never chosen by itself.
+Where the limits come from. Rounding: the shipped network in FP16, each tensor rounded, has at most
+0.0003 of drift and median and 0.0007 of p99 over all pictures. Use: at 3 m 0.5 % are 15 mm, below
+what a depth camera resolves there and a tenth of the error of a good network. So floating-point
+engines get 0.005 for drift and median and 0.02 for p99: 17 and 28 times the rounding, which leaves
+room for deeper networks, and well below the faults that were tried (a first-layer weight 5 % too
+large: 0.011 and 0.031; a dead first-layer channel: 0.18 and 0.30; red and blue exchanged: 0.27 and
+0.51; FP16 that overflows: NaN). A fault that stays below, such as 5 % on a weight that no picture
+reaches, does not move the depth either. INT8 has 255 steps for each tensor: it gets 0.02, 0.04 and
+0.15, still below the faults that would be seen on a map; whether its speed is worth so much is the
+user's choice, since INT8 is never chosen by itself.
 """
 
 from __future__ import annotations
