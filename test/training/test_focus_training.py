@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from training.checkpoint import read_checkpoint
 from training.comparison_runs import config_of
 from training.comparisons import COMPARISONS
 from training.config import Config, Data, Phase, Trainer
+from training.evaluate import main
 from training.registry import build_data
 from training.reproduce import read_setup
 from training.train import train
@@ -58,6 +60,15 @@ def test_the_checkpoint_keeps_the_range_of_blur_that_was_seen(folder, tmp_path):
     """In canonical pixel metres, where f is one width: 36 mm * 48 px over the f-number."""
     lo, hi = read_checkpoint(train(config_for(folder, tmp_path / 'run'))).blur_scale_range
     assert (lo, hi) == pytest.approx((0.036 * WIDTH / 4, 0.036 * WIDTH / 2), rel=1e-4)
+
+
+def test_a_checkpoint_is_scored_on_stacks_and_refuses_single_images(folder, tmp_path, capsys):
+    path = train(config_for(folder, tmp_path / 'run'))
+    main([str(path), 'split=val', f'folder={tmp_path}'])
+    told = json.loads((tmp_path / 'focus_val.json').read_text())['all']
+    assert told['images'] + told['without_truth'] == 2
+    with pytest.raises(SystemExit, match='takes focus stacks; choose data=focus'):
+        main([str(path), 'data=folder', f'root={folder}', 'split=val'])
 
 
 def test_cells_of_the_ablations_differ_in_training_and_are_scored_on_the_same_stacks(
