@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import os
 from pathlib import Path
+import runpy
 
 import numpy as np
 import onnx
@@ -14,8 +15,10 @@ import pytest
 pytest.importorskip('tensorrt_rtx', reason='published for Linux on x86-64 alone')
 
 from depth_perception.inference import BackendError
+from depth_perception.inference.cuda_device import CudaDevice
 from depth_perception.inference.engine_cache import BuildStopped
 from depth_perception.inference.tensorrt_builder import TensorRtBuilder, options_for
+from depth_perception.inference.tensorrt_engine import TensorRtEngine
 from depth_perception.model_spec import ModelError, read_spec, write_spec
 
 MODELS = sorted((Path(__file__).resolve().parents[2] / 'depth_perception/models').glob('*.onnx'))
@@ -154,6 +157,21 @@ def test_an_engine_needs_a_gpu_to_run(builder, make_model):
         pytest.skip('there is a GPU')
     with pytest.raises(BackendError, match='no CUDA device'):
         builder.load(b'', read_spec(make_model()))
+
+
+@pytest.mark.parametrize('damage', [lambda blob: blob, lambda blob: blob[:1000],
+                                    lambda blob: bytes(1000)], ids=['whole', 'cut off', 'zeros'])
+def test_an_engine_that_tensorrt_does_not_load_is_an_error_with_its_reason(
+        builder, make_model, damage):
+    """The real runtime, which finds no driver here or another device than it was built for."""
+    if builder.device != NO_GPU:
+        pytest.skip('there is a GPU: see test_tensorrt_gpu.py')
+    blob = damage(build(builder, make_model()))
+    stand_in = runpy.run_path(str(Path(__file__).with_name('stand_in_gpu.py')))
+    driver = stand_in['StandInDriver']()
+    with pytest.raises(BackendError, match='does not load the engine on Stand-in sm_87 .*build'):
+        TensorRtEngine(blob, read_spec(MODELS[0]), builder._trt, CudaDevice(driver))
+    assert driver.leaks() == []
 
 
 @pytest.mark.parametrize('flags, message', [

@@ -378,6 +378,17 @@ def test_weights_outside_of_the_folder_are_refused(tmp_path):
         imported(tmp_path, source, 'midas')
 
 
+def test_weights_beside_the_file_come_into_the_model(tmp_path):
+    (tmp_path / 'theirs').mkdir()
+    source = mean_network(tmp_path / 'theirs' / 'm.onnx')
+    model = onnx.load(str(source))
+    onnx.save_model(model, str(source), save_as_external_data=True, location='m.data',
+                    size_threshold=0)
+    path, _ = imported(tmp_path, source, 'midas')
+    assert [p.name for p in path.parent.iterdir()] == ['model.onnx']
+    assert (infer(path, np.ones((1, 3, 48, 64), np.float32)) == 3).all()
+
+
 @pytest.mark.parametrize('content', [b'', b'no network', b'\x08\x08' + bytes(100)])
 def test_what_is_no_onnx_file_is_refused(tmp_path, content):
     source = tmp_path / 'm.onnx'
