@@ -41,7 +41,8 @@ KEYS = ('checkpoint', 'data', 'root', 'split', 'size', 'align', 'crop', 'max_dep
 HELD_OUT, ALL = 'held_out', 'all'
 WITHOUT_TEST = ('mixed', 'focus', 'ddff')  # or whose test part has no depth
 PUBLISHED = {'nyu_labeled': {'crop': 'eigen', 'max_depth': 10.0}}
-SHOWN = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'delta1', 'delta2', 'delta3', 'silog')
+SHOWN = ('abs_rel', 'sq_rel', 'mse', 'rmse', 'rmse_log', 'log10', 'delta1', 'delta2', 'delta3',
+         'silog')
 PICTURES = 8
 
 

@@ -41,7 +41,7 @@ def narrow_pyramid(collapse_after=1, collapse='mean', canonical=True):
     decoder = DPTDecoder((16, 24, 32, 48), (8,) * 4, 8, (1.0,) * 4, enlarges=False)
     network = DfDNet(encoder, decoder, 'log', canonical, collapse_after, collapse, 3, 4, 1)
     for module in network.stack_attention:
-        nn.init.normal_(module.proj_out.weight)
+        nn.init.normal_(module.proj_out.weight, std=3.0)
     network.train()(torch.randn(4, 3, 3, 32, 48), torch.rand(4, 3) + 0.5)
     return network.eval()
 
@@ -97,7 +97,7 @@ def test_the_order_of_the_slices_does_not_matter(kind, collapse, blocks):
         expected = network(stack, focus)
         assert relative_difference(network(stack[:, order], focus[:, order]), expected) < 1e-3
         # But it matters which slice is focused where.
-        assert relative_difference(network(stack, focus[:, order]), expected) > 1e-2
+        assert relative_difference(network(stack, focus[:, order]), expected) > 5e-3
 
 
 @pytest.mark.parametrize('kind', NETWORKS)
