@@ -197,3 +197,16 @@ def test_frames_without_depth_are_shown_flat_and_do_not_end_the_node(graph, came
         [right] = seen(graph, camera, ('right/image_rect', Image),
                        depth=np.full((HEIGHT, WIDTH), bad, np.float32))
         np.testing.assert_array_equal(pixels(right), PICTURE)
+
+
+def test_a_picture_of_one_column_is_named_and_the_next_one_drawn(graph, camera, node):
+    right = graph.listen('stereo_view_node/right/image_rect', Image)
+    camera.send_until([right], PICTURE, depth=DEPTH)
+
+    def named(level, text, values):
+        camera.send(PICTURE[:, :1], depth=DEPTH[:, :1])
+        return 'it must be at least 2x1' in text
+
+    graph.wait_for_diagnostics(node, named)
+    camera.send_until([right], PICTURE, depth=DEPTH)
+    right.close()
