@@ -123,11 +123,12 @@ def draw_real_stacks(estimator: FocusStackEstimator, path: Path) -> None:
     for name, images in real_stacks(frames):
         height, width = images[0].shape[:2]
         camera = Intrinsics.from_hfov(width, height, ASSUMED_HFOV_DEG)
-        panels = [_picture(image, (WIDTH_PX, WIDTH_PX)) for image in images]
+        size = _size(images[0])
+        panels = [_picture(image, size) for image in images]
         for distances in (focus_m, focus_m[::-1]):
             depth = estimator(images, distances, camera).depth
             near, far = np.nanpercentile(depth, (2, 98))
-            small = cv2.resize(depth, (WIDTH_PX, WIDTH_PX), interpolation=cv2.INTER_NEAREST)
+            small = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
             panels.append(colorize(small, float(near), float(max(far, near * 1.01))))
         line = np.hstack(panels)
         lines += [heading(f'{name}: {frames} slices, depth if the first is focused nearest, and '
