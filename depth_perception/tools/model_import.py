@@ -210,7 +210,7 @@ def _try(path: Path, spec: ModelSpec) -> Trial:
         if not values.size:
             raise ModelError(f'{spec.name} gives no depth for a photograph: all of it is NaN or '
                              'infinite. Normalisation or precision is wrong; try another preset')
-        low, median, high = np.percentile(values, (5, 50, 95))
+        low, median, high = np.percentile(values, (5, 50, 95)).tolist()
         size = depth.shape
     finally:
         engine.close()
