@@ -5,8 +5,13 @@
 Beside the network with its default collapse: the same one collapsed behind its last block, and
 one pass of the single-image network for each of the five images. size= small, vit_s or vit_b. The
 networks get random weights: speed does not depend on them. Each is exported to ONNX here and run
-by ONNX Runtime as the nodes run it; they take turns, so that noise hits all alike. Peak memory is
-that of a process of its own, above what it has before it loads the model, for several stack sizes.
+by ONNX Runtime as the nodes run it; they take turns, so that noise hits all alike.
+
+Peak memory, for several stack sizes, is that of a process of its own: of ONNX Runtime above what
+it has before it loads the model, and of a training step of one stack in torch above what it has
+with the weights. A training step keeps what every layer gave, and there the collapse counts;
+without training a layer's output is gone once the next one has it, and the largest counts.
+
 Prints the tables and writes benchmarks/results/dfdnet.json, each size under its name.
 """
 
@@ -101,9 +106,25 @@ def measure_peak(path: Path, threads: int, frames: int) -> None:
     print(own_memory('VmHWM') - before)
 
 
-def peak_mib(path: Path, threads: int, frames: int) -> float:
-    """Peak memory of a stack in a process of its own."""
-    command = [sys.executable, __file__, f'peak={path}', f'threads={threads}', f'frames={frames}']
+def measure_training_peak(size: str, late: bool, threads: int, frames: int) -> None:
+    """Print by how many MiB memory grew at most in a training step of one stack."""
+    import torch
+
+    from training.models import build_model
+
+    name, blocks, _, shape = SIZES[size]
+    torch.set_num_threads(threads)
+    network = build_model(name, **({'collapse_after': blocks} if late else {})).train()
+    stack, focus = torch.randn(1, frames, 3, *shape), torch.linspace(0.5, 5.0, frames)[None]
+    before = own_memory('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
+    network(stack, focus).square().mean().backward()
+    print(own_memory('VmHWM') - before)
+
+
+def in_own_process(**given: object) -> float:
+    """Run this file with key=value arguments; the number that it prints."""
+    command = [sys.executable, __file__, *(f'{key}={value}' for key, value in given.items())]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -117,9 +138,11 @@ def measure(size: str, threads: int, rounds: int) -> dict:
         paths = {way: model['path'] for way, model in models.items()}
         runs = {way: runner(path, threads, FRAMES) for way, path in paths.items()}
         times = times_ms(runs, rounds)
-        peaks = {way: {n: peak_mib(paths[way], threads, n) for n in STACKS}
-                 for way in (EARLY, LATE)}
-        peaks[SINGLE] = {FRAMES: peak_mib(paths[SINGLE], threads, FRAMES)}
+        peaks = {way: {n: in_own_process(peak=path, threads=threads, frames=n)
+                       for n in (STACKS if way != SINGLE else (FRAMES,))}
+                 for way, path in paths.items()}
+    training = {way: {n: in_own_process(train=size, late=way == LATE, threads=threads, frames=n)
+                      for n in STACKS} for way in (EARLY, LATE)}
     return {
         'frames': FRAMES, 'height': shape[0], 'width': shape[1], 'threads': threads,
         'rounds': rounds,
@@ -130,6 +153,7 @@ def measure(size: str, threads: int, rounds: int) -> dict:
             'peak_mib': peaks[way][FRAMES],
         } for way, values in times.items()},
         'peak_mib_by_stack_size': peaks,
+        'training_peak_mib_by_stack_size': training,
     }
 
 
@@ -145,12 +169,13 @@ def show(size: str, result: dict) -> None:
                       f"{row['min_ms']:.1f}", f"{row['stacks_per_s']:.2f}",
                       f"{row['peak_mib']:.0f}")
     memory = Table(title='peak MiB by images in the stack')
-    memory.add_column('way')
+    memory.add_column('')
     for n in STACKS:
         memory.add_column(str(n), justify='right')
     for way in (EARLY, LATE):
-        peaks = result['peak_mib_by_stack_size'][way]
-        memory.add_row(way, *(f'{peaks[n]:.0f}' for n in STACKS))
+        for told, key in (('', 'peak'), (', training', 'training_peak')):
+            peaks = result[f'{key}_mib_by_stack_size'][way]
+            memory.add_row(way + told, *(f'{peaks[n]:.0f}' for n in STACKS))
     Console().print(table)
     Console().print(memory)
 
@@ -159,6 +184,10 @@ def main(argv: list[str] | None = None) -> None:
     """Measure, print and write the JSON file."""
     given = dict(text.split('=', 1) for text in (sys.argv[1:] if argv is None else argv))
     threads = int(given.get('threads', 2))
+    if 'train' in given:
+        measure_training_peak(given['train'], given['late'] == 'True', threads,
+                              int(given['frames']))
+        return
     if 'peak' in given:
         measure_peak(Path(given['peak']), threads, int(given['frames']))
         return
