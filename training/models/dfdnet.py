@@ -4,8 +4,9 @@ Source: V. Subramanian, "Transformer-based Monocular Depth Estimation using Defo
 the paper is silent, its published form (Y. Zuo et al., "Zero-Shot Depth from Defocus", 2026). An
 encoder runs on all N slices; after each of its first `collapse_after` blocks slices attend to one
 another (training.models.stack_attention). The block after that is the last one that runs N times:
-its maps collapse to one, and the rest of the encoder and the decoder run once. Memory and time
-grow with the stack up to the collapse only.
+its maps collapse to one, and the rest of the encoder and the decoder run once. Time, and in
+training memory, grow with the stack up to the collapse only; without training the largest layer
+decides on memory, which lies before the collapse (benchmarks/bench_dfdnet.py shows both).
 
 In: normalised stack (B, N, 3, H, W) and canonical focus distances (B, N), metres; no F-number, no
 focal length. Stacks may have any order and size. Out: canonical depth. The canonical camera has a
@@ -18,9 +19,13 @@ stack attention, of which the encoder has 22,056,576, and 29 to 78 million with 
 
 ``dfdnet_small`` trains from nothing on two cores. It has the same parts on a pyramid of
 convolutions (training.models.conv_pyramid) for the transformer, for three reasons. Blur of a few
-pixels is in the finest detail, and patches of 14 pixels must first learn to keep it. Convolutions
-need not learn from data that neighbours belong together. And of all the layers here they reach
-the most operations a second in ONNX Runtime on a CPU. Stack attention runs at 1/8 of the picture.
+pixels is in the finest detail, and patches of 14 pixels must first learn to keep it; convolutions
+need not learn from data that neighbours belong together; and of all the layers here they reach
+the most operations a second in ONNX Runtime on a CPU. Stack attention runs at 1/8 of the picture:
+at 1/4 a stack takes twice the time, as its many small products are bound by memory, and where a
+slice is sharp is a matter of areas; the edges come from the stem's maps at 1/4. Two blocks of
+stack attention let one slice be judged by what was found in the others. Depth is given as its
+logarithm at half the size of the picture, so that no convolution runs at full size.
 
 ``dfdnet_single``, ``dfdnet_base_single`` and ``dfdnet_small_single`` estimate depth from one
 image by the same encoder and decoder, without stack attention: what depth from defocus is
