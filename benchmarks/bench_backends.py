@@ -103,13 +103,10 @@ def openvino_ways(int8: dict[str, bytes]) -> dict[str, Way]:
     """OpenVINO's provider beside the CPU provider of the same ONNX Runtime."""
     path = str(find_model(DEFAULT_MODEL))
     ways = {'onnxruntime fp32': session(path)}
-    for name, precision in (('fp32', 'FP32'), ('bf16', 'ACCURACY')):
-        hint = {'CPU': {'INFERENCE_PRECISION_HINT': 'bf16' if name == 'bf16' else 'f32',
-                        'INFERENCE_NUM_THREADS': '2', 'PERFORMANCE_HINT': 'LATENCY'}}
-        with tempfile.NamedTemporaryFile('w', suffix='.json', delete=False) as file:
-            json.dump(hint, file)
-        ways[f'openvino {name}'] = session(path, device_type='CPU', load_config=file.name,
-                                           **({'precision': precision} if name == 'fp32' else {}))
+    for name, precision in (('fp32', 'f32'), ('bf16', 'bf16')):
+        hint = {'CPU': {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': '2',
+                        'PERFORMANCE_HINT': 'LATENCY'}}
+        ways[f'openvino {name}'] = session(path, device_type='CPU', load_config=json.dumps(hint))
     for name, model in int8.items():
         ways[f'onnxruntime {name}'] = session(model)
         ways[f'openvino {name}'] = session(model, device_type='CPU', num_of_threads='2')

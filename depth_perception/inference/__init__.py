@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ('auto', 'cpu', 'cuda')
 # Those whose engine is built first, with the precision that `auto` means.
-BUILT = {'tensorrt': 'fp16', 'tensorrt_ep': 'fp16', 'graph': 'fp32'}
+BUILT = {'tensorrt': 'fp16', 'tensorrt_ep': 'fp16', 'graph': 'fp32', 'openvino': 'fp16'}
 PRECISIONS = ('auto', 'fp32', 'fp16', 'mixed', 'int8')
 
 
@@ -66,10 +66,11 @@ class EngineSettings:
     ----------
     backend : str
         One of BACKENDS, or of BUILT: ``tensorrt``; ``tensorrt_ep``, ONNX Runtime's own provider
-        of it; ``graph``, ONNX Runtime on the CPU with a graph optimised beforehand. ``auto``:
-        TensorRT where it and a GPU are, else CUDA, else the CPU.
+        of it; ``graph``, ONNX Runtime on the CPU with a graph optimised beforehand;
+        ``openvino``, in BF16 on the CPU by ONNX Runtime's provider. ``auto``: TensorRT where it
+        and a GPU are, else CUDA, else the CPU.
     precision : str
-        One of PRECISIONS; ``auto`` is fp16 for TensorRT and fp32 else.
+        One of PRECISIONS; ``auto`` is fp16 for TensorRT and OpenVINO, fp32 else.
     threads : int
         CPU threads; 0: one for each core.
     engine_file : str
@@ -105,7 +106,7 @@ def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEng
 
     if settings.backend not in BUILT:
         return ServingEngine(path, spec, plain_backend=settings.backend, threads=settings.threads)
-    plain = 'cpu' if settings.backend == 'graph' else 'auto'
+    plain = 'cpu' if settings.backend in ('graph', 'openvino') else 'auto'
     return ServingEngine(path, spec, plain_backend=plain, threads=settings.threads,
                          store=make_store(path, settings), force=settings.force)
 

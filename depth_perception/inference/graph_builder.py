@@ -31,7 +31,7 @@ class GraphBuilder:
     Parameters
     ----------
     backend : str
-        ``cpu`` or ``tensorrt_ep``.
+        ``cpu``, ``tensorrt_ep`` or ``openvino``, whose ``fp16`` is BF16 computed on the CPU.
     threads : int
         Of the engine on the CPU; 0: one for each core.
     """
@@ -40,7 +40,7 @@ class GraphBuilder:
         self._backend, self._threads = backend, threads
         self.name = 'onnxruntime graph' if backend == 'cpu' else f'onnxruntime {backend}'
         self.version = ort.__version__
-        self.device = cpu_name() if backend == 'cpu' else gpu_name()
+        self.device = gpu_name() if backend == 'tensorrt_ep' else cpu_name()
 
     def build(self, model_path: Path, options: BuildOptions, progress: Progress) -> bytes:
         """Convert the model to its precision and optimise the graph.
@@ -66,7 +66,12 @@ class GraphBuilder:
 
     def _converted(self, model_path: Path, options: BuildOptions, scratch: Path) -> Path:
         flags = BuildFlags.parse(options.flags)
-        if options.precision != 'int8' or self._backend != 'cpu':
+        if self._backend == 'openvino' and options.precision == 'fp16':
+            return model_path       # OpenVINO itself converts: FP16 it would compute in FP32
+        if self._backend == 'openvino' and options.precision != 'int8':
+            raise BackendError('OpenVINO is of use in fp16 and int8 only: in fp32 ONNX Runtime is '
+                               'as fast')
+        if options.precision != 'int8' or self._backend == 'tensorrt_ep':
             return prepare(model_path, options, flags, scratch)
         from depth_perception.inference.int8 import Calibration
         from depth_perception.inference.int8_cpu import to_int8_cpu
@@ -108,8 +113,8 @@ def cpu_name() -> str:
 
 
 # Those that decide which kernels ONNX Runtime takes.
-_VECTOR_UNITS = {'avx', 'avx2', 'avx512f', 'avx512_vnni', 'avx_vnni', 'amx_int8', 'amx_bf16',
-                 'asimd', 'asimdhp', 'asimddp', 'i8mm', 'bf16', 'sve'}
+_VECTOR_UNITS = {'avx', 'avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_int8',
+                 'amx_bf16', 'asimd', 'asimdhp', 'asimddp', 'i8mm', 'bf16', 'sve'}
 
 
 def gpu_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -18,8 +19,12 @@ _LOG = logging.getLogger(__name__)
 _CPU = 'CPUExecutionProvider'
 _CUDA = 'CUDAExecutionProvider'
 _TENSORRT = 'TensorrtExecutionProvider'
+_OPENVINO = 'OpenVINOExecutionProvider'
 # By backend: the providers in order; a node of the network that one lacks goes to the next.
-_PROVIDERS = {'cpu': (_CPU,), 'cuda': (_CUDA, _CPU), 'tensorrt_ep': (_TENSORRT, _CUDA, _CPU)}
+_PROVIDERS = {'cpu': (_CPU,), 'cuda': (_CUDA, _CPU), 'tensorrt_ep': (_TENSORRT, _CUDA, _CPU),
+              'openvino': (_OPENVINO, _CPU)}
+_PACKAGES = {'cuda': 'onnxruntime-gpu', 'tensorrt_ep': 'onnxruntime-gpu',
+             'openvino': 'onnxruntime-openvino'}
 # What ONNX Runtime raises for a model or a device that it cannot use; they share no base class.
 _REFUSALS = (
     ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
@@ -37,7 +42,7 @@ class OnnxEngine:
     spec : ModelSpec
         Its contract.
     backend : str
-        ``auto``, ``cpu``, ``cuda`` or ``tensorrt_ep``.
+        ``auto``, ``cpu``, ``cuda``, ``tensorrt_ep`` or ``openvino``.
     threads : int
         0: one for each core.
     optimised : bool
@@ -158,7 +163,8 @@ def open_session(model: Path | bytes, backend: str,
     name = 'the optimised graph' if isinstance(model, bytes) else str(model)
     source = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(source, options, providers=_providers(backend))
+        session = ort.InferenceSession(source, options, providers=_providers(
+            backend, options.intra_op_num_threads))
     except _REFUSALS as error:
         raise BackendError(f'{name}: ONNX Runtime refuses it ({error}); export the model again, '
                            'or update ONNX Runtime') from None
@@ -166,7 +172,7 @@ def open_session(model: Path | bytes, backend: str,
     return session
 
 
-def _providers(backend: str) -> list[str | tuple[str, dict[str, str]]]:
+def _providers(backend: str, threads: int) -> list[str | tuple[str, dict[str, str]]]:
     available = ort.get_available_providers()
     if backend == 'auto':
         backend = 'cuda' if _CUDA in available else 'cpu'
@@ -174,9 +180,10 @@ def _providers(backend: str) -> list[str | tuple[str, dict[str, str]]]:
     if wanted[0] not in available:
         raise BackendError(
             f'backend is {backend}, but this ONNX Runtime has only {", ".join(available)}; '
-            'install onnxruntime-gpu instead of onnxruntime, or set the backend to auto or cpu')
-    return [(name, _tensorrt_options()) if name == _TENSORRT else name for name in wanted
-            if name in available]
+            f'install {_PACKAGES[backend]} instead of onnxruntime, or set the backend to auto or '
+            'cpu')
+    own = {_TENSORRT: _tensorrt_options(), _OPENVINO: _openvino_options(threads)}
+    return [(name, own[name]) if name in own else name for name in wanted if name in available]
 
 
 def _tensorrt_options() -> dict[str, str]:
@@ -186,12 +193,20 @@ def _tensorrt_options() -> dict[str, str]:
             'trt_timing_cache_enable': 'True', 'trt_timing_cache_path': folder}
 
 
+def _openvino_options(threads: int) -> dict[str, str]:
+    """BF16 where the CPU has it: in FP32 OpenVINO is no faster than ONNX Runtime itself."""
+    cpu = {'INFERENCE_PRECISION_HINT': 'bf16', 'PERFORMANCE_HINT': 'LATENCY'}
+    if threads:
+        cpu['INFERENCE_NUM_THREADS'] = str(threads)
+    return {'device_type': 'CPU', 'load_config': json.dumps({'CPU': cpu})}
+
+
 def _check_provider(provider: str, backend: str) -> None:
     """ONNX Runtime falls back silently where the libraries of a provider do not load."""
     if backend not in ('auto', 'cpu') and provider != _PROVIDERS[backend][0]:
         raise BackendError(
             f'backend is {backend}, but {provider} started instead; install the driver and the '
-            'CUDA, cuDNN and TensorRT versions that onnxruntime-gpu asks for, or set the backend '
-            'to auto or cpu')
+            f'library versions that {_PACKAGES[backend]} asks for, or set the backend to auto or '
+            'cpu')
     if backend == 'auto' and provider == _CPU and _CUDA in ort.get_available_providers():
         _LOG.warning('CUDA does not start here; inference runs on the CPU')

@@ -24,8 +24,8 @@ class EngineParameters:
         DEFAULT_MODEL, 'name or path of an exported model', at_configure=True)
     backend: str = parameter(
         'auto', 'what runs the model; auto: TensorRT where it and a GPU are, else CUDA, else the '
-        'CPU; tensorrt, tensorrt_ep (by ONNX Runtime) and graph (optimised for this CPU) are '
-        'built in the background, verified and kept', at_configure=True,
+        'CPU; tensorrt, tensorrt_ep (by ONNX Runtime), graph (optimised for this CPU) and '
+        'openvino are built in the background, verified and kept', at_configure=True,
         choices=(*inference.BACKENDS, *inference.BUILT))
     precision: str = parameter(
         'auto', 'of an engine that is built; auto: fp16 on a GPU, else fp32; one that is not '

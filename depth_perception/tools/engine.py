@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 import time
 
-from depth_perception.inference import BackendError, EngineSettings, make_store
+from depth_perception.inference import BUILT, BackendError, EngineSettings, make_store
 from depth_perception.inference.builder import build_options
 from depth_perception.inference.engine_cache import EngineCache, Entry
 from depth_perception.inference.verify import Verdict
@@ -28,7 +28,7 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     check.add_argument('--model', default=DEFAULT_MODEL,
                        help='name or path of the model that FILE was built from '
                        '(default: %(default)s)')
-    check.add_argument('--backend', default='tensorrt', choices=('tensorrt', 'graph'),
+    check.add_argument('--backend', default='tensorrt', choices=BUILT,
                        help='what runs FILE (default: %(default)s)')
     check.add_argument('--precision', default='auto', help='of FILE (default: %(default)s)')
     check.set_defaults(run=verify_engines)
@@ -77,8 +77,8 @@ def _verdict_text(entry: Entry) -> str:
 
 def _judged(entry: Entry) -> Verdict:
     key = entry.record['key']
-    backend = {'onnxruntime graph': 'graph', 'onnxruntime tensorrt_ep': 'tensorrt_ep'}.get(
-        key['builder'], 'tensorrt')
+    backend = key['builder'].removeprefix('onnxruntime ')
+    backend = backend if backend in BUILT else 'tensorrt'
     options = build_options(key['options'])
     store = make_store(key['model'], EngineSettings(backend, options.precision), options)
     if store.key(options.precision).as_json() != key:

@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from depth_perception.inference import BackendError, EngineSettings, make_store, serve
@@ -296,6 +297,18 @@ def test_int8_without_images_says_so_and_falls_back(make_model, served):
     engine = finished(served(make_model(), GraphBuilder(threads=1), 'int8'))
     assert 'int8 cannot be built: int8 needs calibration images' in engine.status.text
     assert engine.status.verdict.precision == 'fp32'
+
+
+@pytest.mark.skipif('OpenVINOExecutionProvider' in onnxruntime.get_available_providers(),
+                    reason='this ONNX Runtime has OpenVINO')
+def test_without_openvino_it_says_what_to_install_and_onnx_runtime_serves(
+        make_model, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    engine = serve(str(make_model(depth=2.0)), EngineSettings('openvino', threads=1))
+    assert depth_of(finished(engine)) == 2.0
+    assert engine.status.state == 'refused'
+    assert 'install onnxruntime-openvino instead of onnxruntime' in engine.status.text
+    engine.close()
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
