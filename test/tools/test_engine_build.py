@@ -12,9 +12,13 @@ import pytest
 
 pytest.importorskip('tensorrt_rtx', reason='published for Linux on x86-64 alone')
 
+from depth_perception.inference.builder import BuildStopped
 from depth_perception.inference.cuda_device import find_device
+from depth_perception.inference.graph_builder import GraphBuilder
+from depth_perception.inference.tensorrt_builder import options_for
+from depth_perception.model_spec import read_spec
 from depth_perception.tools.cli import main
-from depth_perception.tools.engine_build import _Bar, size
+from depth_perception.tools.engine_build import _Bar, _build_into_store, size
 
 if find_device() is not None:
     pytest.skip('these are the messages of a machine without a GPU', allow_module_level=True)
@@ -98,3 +102,24 @@ def test_ctrl_c_ends_the_process_with_130_and_leaves_no_file(tmp_path):
     assert 'nothing is left of the build' in rest
     assert time.monotonic() - start < 60
     assert not [p for p in tmp_path.rglob('*') if p.is_file()]
+
+
+@pytest.mark.parametrize('to_file', [False, True])
+def test_where_engines_run_they_are_verified_and_kept(make_model, tmp_path, capsys, to_file):
+    """The way of a machine with a GPU, with ONNX Runtime's optimised graph as the engine."""
+    path = make_model(brightness=1.0)
+    spec, output = read_spec(path), tmp_path / 'graph.engine' if to_file else None
+    problem = _build_into_store(GraphBuilder('cpu', 1), path, spec, options_for(spec, 'fp32'),
+                                output, _Bar('model'))
+    assert problem == ''
+    assert (output.is_file() if to_file else list((tmp_path / 'cache').rglob('*.engine')))
+    assert 'fp32' in capsys.readouterr().out
+
+
+def test_a_stopped_build_with_verification_leaves_nothing(make_model, tmp_path):
+    path, bar = make_model(), _Bar('model')
+    bar.stop()
+    with pytest.raises(BuildStopped):
+        _build_into_store(GraphBuilder('cpu', 1), path, read_spec(path),
+                          options_for(read_spec(path), 'fp32'), None, bar)
+    assert not list(tmp_path.rglob('*.engine'))
