@@ -188,6 +188,34 @@ def test_a_bag_gives_its_colour_pictures_with_their_camera(bag, model, tmp_path)
     np.testing.assert_array_equal(pair[:, WIDTH:-2], PICTURE[:, 2:])
 
 
+def test_a_bag_of_ros_1_gives_its_pictures_with_their_camera(tmp_path):
+    pytest.importorskip('rosbags')
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_typestore
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    header = types['std_msgs/msg/Header'](
+        seq=0, stamp=types['builtin_interfaces/msg/Time'](sec=1, nanosec=0), frame_id='camera')
+    roi = types['sensor_msgs/msg/RegionOfInterest'](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    image = types['sensor_msgs/msg/Image'](
+        header=header, height=HEIGHT, width=WIDTH, encoding='rgb8', is_bigendian=0,
+        step=3 * WIDTH, data=PICTURE.reshape(-1))
+    k = np.array([FOCAL_PX, 0, 31.5, 0, FOCAL_PX, 23.5, 0, 0, 1], float)
+    info = types['sensor_msgs/msg/CameraInfo'](
+        header=header, height=HEIGHT, width=WIDTH, distortion_model='plumb_bob', D=np.zeros(5),
+        K=k, R=np.eye(3).ravel(), P=np.insert(k, [3, 6, 9], 0.0), binning_x=0, binning_y=0,
+        roi=roi)
+    with Writer(tmp_path / 'old.bag') as writer:
+        for topic, message in (('/cam/image_raw', image), ('/cam/camera_info', info)):
+            kind = message.__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=store)
+            writer.write(connection, 0, store.serialize_ros1(message, kind))
+    [frame] = BagFrames(tmp_path / 'old.bag')
+    np.testing.assert_array_equal(frame.image, PICTURE)
+    assert (frame.intrinsics.fx, frame.intrinsics.cy) == (FOCAL_PX, 23.5)
+
+
 def test_a_topic_that_a_bag_lacks_is_named_with_those_that_it_has(bag):
     with pytest.raises(SourceError, match="no pictures on '/cam/rgb'; it has them on: "
                                           '/cam/depth, /cam/image_raw'):
