@@ -14,7 +14,9 @@ from torch.utils.data import Dataset
 from training import task as task_module
 from training.checkpoint import load_model
 from training.config import Config, ConfigError, Data, Epochs, Phase, Trainer, load_config
-from training.data import DATASETS
+from training.contract import log_depth, normalise
+from training.data import DATASETS, DataConfig
+from training.losses.spt import SPTLoss
 from training.models import MODELS
 from training.models.realtime_unet import tiny as tiny_unet
 from training.models.spt import tiny
@@ -222,3 +224,25 @@ def test_relative_depth_is_validated_after_a_scale_and_a_shift(toy, tmp_path):
     train(toy(labels=False, phases=(Phase(32, 32, 2, 10**6, 1e-9),)))
     errors = [row['abs_rel'] for row in logged(tmp_path, 'abs_rel')]
     assert errors and max(errors) < 0.02 and not math.isnan(errors[0])
+
+
+def test_both_heads_learn_two_pictures_by_heart():
+    torch.manual_seed(0)
+    data = Ramps(DataConfig(32, 64, 4, labels=True), 'val')
+    items = [data[i] for i in range(2)]
+    batch = torch.utils.data.default_collate(items)
+    image = batch['image'].float() / 255
+    network, loss = tiny(), SPTLoss()
+    loss.set_epoch(10)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    found = []
+    for _ in range(80):
+        depth, logits = network.joint(normalise(image))
+        terms = loss.depth_terms(log_depth(depth, 'relative'), batch['depth'][:, None], image)
+        terms |= loss.segmentation_terms(logits, batch['labels'])
+        found.append({name: value.item() for name, value in terms.items()})
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+    for name in ('data_in', 'data_out', 'ssim', 'cross_entropy'):
+        assert found[-1][name] < 0.3 * found[0][name], name
