@@ -122,13 +122,22 @@ def measured_scale(image: np.ndarray, reference: np.ndarray) -> float:
 
 def _best(image: np.ndarray, reference: np.ndarray, candidates: np.ndarray) -> float:
     """Return the logarithm of the scale with the highest correlation."""
-    centred = (reference - reference.mean()).ravel()
+    scores = [_correlation(*matched(image, reference, math.exp(each))) for each in candidates]
+    return float(candidates[int(np.argmax(scores))])
 
-    def correlation(logarithm: float) -> float:
-        enlarged = scaled(image, math.exp(logarithm))
-        return float(enlarged.ravel() @ centred) / max(float(enlarged.std()), 1e-6)
 
-    return float(candidates[int(np.argmax([correlation(each) for each in candidates]))])
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    first, second = first - first.mean(), second - second.mean()
+    spread = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
+    return float(first.ravel() @ second.ravel()) / max(spread, 1e-6)
+
+
+def matched(image: np.ndarray, reference: np.ndarray,
+            scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bring both to the scale of the larger one: what is enlarged needs nothing from outside."""
+    if scale >= 1.0:
+        return scaled(image, scale), reference
+    return image, scaled(reference, 1.0 / scale)
 
 
 def breathing_scales(stack: Sequence[Slice], reference: Slice, method: str,

@@ -170,12 +170,15 @@ class StackAssembler:
         self.rules = rules
         self.slices: list[Slice] = []
         self.complete: tuple[float, ...] = ()
-        self._run = _Run()
+        self.clear()
 
     def clear(self) -> None:
         """Forget the slices that wait."""
         self.slices = []
         self._run = _Run()
+        # Stacks shall begin where sweeps do. Whether they do is unknown at the start, and they
+        # do not once a slice of the next sweep has filled a gap: both are put right at a turn.
+        self._astray, self._filled = True, False
 
     def add(self, new: Slice) -> Added:
         """Take the next slice."""
@@ -184,6 +187,9 @@ class StackAssembler:
             self.clear()
         restart = self._drop_old(new) or restart
         longest = self._run.step(new.distance_m)
+        if self._astray and self._run.begun and self.rules.assembly == 'sweep':
+            kept = self._run.begun - 1          # of the sweep that has begun, without the new one
+            self.slices, self._astray = self.slices[len(self.slices) - kept:], False
         if longest > self.rules.size:
             self.slices = []
             return Added((), Restart('sweep too long', (
@@ -206,6 +212,7 @@ class StackAssembler:
                 restart = self._incomplete()
             if self.rules.missing != 'wait':
                 self.slices, twin = [], None
+            self._filled = self.rules.missing == 'wait'
         if twin is not None:
             del self.slices[twin]
         self.slices.append(new)
@@ -213,6 +220,7 @@ class StackAssembler:
             stack = self._finished()
             if self.rules.assembly == 'sweep':
                 self.slices = []
+                self._astray, self._filled = self._filled, False
         return Added(stack, restart)
 
     def _came_round(self, twin: int) -> bool:
@@ -265,27 +273,36 @@ class StackAssembler:
 
 class _Run:
     """
-    The slices of a sweep in one direction, so that one longer than a stack is noticed.
+    The slices of a sweep in one direction: where sweeps begin, and how long they are.
 
-    A sweep that starts anew changes direction; a camera that jumps about has short runs.
+    A sweep that starts anew turns round; a camera that jumps about has short runs.
+
+    Attributes
+    ----------
+    begun : int
+        How many of the last slices a new sweep has begun with; 0 where none has.
+
     """
 
     def __init__(self) -> None:
-        self._last: float | None = None
-        self._direction = 0.0
-        self._length = self._before = 0
+        self._last: float | None = None     # dioptres
+        self._step = 0.0
+        self._length, self._before = 1, 0
+        self.begun = 0
 
     def step(self, distance_m: float) -> int:
         """Return the longer of this run, with the next slice, and the run before it."""
-        last, self._last = self._last, distance_m
-        if last is None:
-            self._length = 1
-        elif not same_focus(last, distance_m):
-            direction = math.copysign(1.0, 1.0 / distance_m - 1.0 / last)
-            if direction * self._direction < 0.0:
-                self._before, self._length, self._direction = self._length, 1, 0.0
-            else:
-                self._length, self._direction = self._length + 1, direction
+        last, self._last, self.begun = self._last, 1.0 / distance_m, 0
+        if last is None or same_focus(1.0 / last if last else math.inf, distance_m):
+            return max(self._length, self._before)
+        before, self._step = self._step, self._last - last
+        if self._step * before < 0.0:
+            # of two steps to and fro the longer one is the way back to the sweep's start
+            self.begun = 2 if abs(self._step) < abs(before) else 1
+            self._before, self._length = self._length, self.begun
+            self._step = self._step if self.begun == 2 else 0.0
+        else:
+            self._length += 1
         return max(self._length, self._before)
 
 

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from depth_perception.focus_alignment import measured_scale, movement, scaled, thumbnail
+from depth_perception.focus_alignment import matched, measured_scale, movement, thumbnail
 from depth_perception.focus_stack import (
     ASSEMBLIES,
     MISSING,
@@ -84,7 +84,7 @@ def camera_moved(limit: float) -> Callable[[Slice, Slice], bool]:
     """Return what says whether the camera moved between two slices; a limit of 0: never."""
     def moved(first: Slice, second: Slice) -> bool:
         scale = measured_scale(second.thumbnail, first.thumbnail)
-        return movement(scaled(second.thumbnail, scale), first.thumbnail) > limit
+        return movement(*matched(second.thumbnail, first.thumbnail, scale)) > limit
 
     return moved if limit > 0.0 else never
 

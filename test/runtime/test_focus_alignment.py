@@ -10,6 +10,7 @@ from depth_perception.focus_alignment import (
     aligned,
     all_in_focus,
     breathing_scales,
+    matched,
     measured_scale,
     movement,
     scaled,
@@ -74,6 +75,14 @@ def test_movement_is_about_the_shift_of_the_picture(pixels):
 def test_a_brighter_exposure_is_no_movement():
     reference = thumbnail(waves())
     assert movement(reference + 20, reference) < 1e-6
+
+
+def test_a_lens_that_breathes_much_does_not_look_like_a_camera_that_moved():
+    # what a picture lacks at its rim when it is made smaller must not count as a difference
+    near, far = thumbnail(waves(1.12)), thumbnail(waves())
+    for first, second in ((near, far), (far, near)):
+        scale = measured_scale(second, first)
+        assert movement(*matched(second, first, scale)) < 0.002
 
 
 def test_scaling_keeps_the_centre_and_enlarges_about_it():

@@ -46,16 +46,46 @@ class Camera:
 
 def test_a_stack_is_complete_with_its_last_slice_and_sorted_from_near_to_far():
     camera = Camera()
+    assert camera.sweep(*FIVE[:4]) == ([], [])
+    assert camera.sweep(5.0) == ([list(FIVE)], [])
     assert camera.sweep(1.5, 0.5, 5.0, 0.65) == ([], [])
     assert camera.sweep(0.9) == ([list(FIVE)], [])
     assert camera.assembler.complete == FIVE
     assert camera.assembler.slices == []
 
 
-@given(st.permutations(FIVE), st.permutations(FIVE))
-def test_in_whatever_order_a_camera_sweeps_each_sweep_gives_one_stack(first, second):
-    stacks, restarts = Camera().sweep(*first, *second)
-    assert stacks == [list(FIVE)] * 2 and restarts == []
+@given(st.lists(st.permutations(FIVE), min_size=6, max_size=6))
+def test_in_whatever_order_a_camera_sweeps_whole_stacks_come_out(sweeps):
+    stacks, restarts = Camera().sweep(*[each for sweep in sweeps for each in sweep])
+    assert 2 <= len(stacks) <= 6 and restarts == []
+    assert stacks == [list(FIVE)] * len(stacks)
+
+
+@pytest.mark.parametrize('order', [FIVE, FIVE[::-1]])
+@pytest.mark.parametrize('first', range(5))
+def test_wherever_one_comes_in_stacks_end_with_sweeps_from_the_first_turn_on(order, first):
+    camera = Camera()
+    camera.sweep(*order[first:])
+    for _ in range(3):
+        assert camera.sweep(*order[:-1]) == ([], [])
+        assert camera.sweep(order[-1]) == ([list(FIVE)], [])
+
+
+def test_after_a_gap_was_filled_stacks_end_with_sweeps_again():
+    camera = Camera()
+    camera.sweep(*FIVE)
+    camera.sweep(0.5, 0.65, 1.5, 5.0)
+    assert camera.sweep(0.5, 0.65, 0.9)[0] == [list(FIVE)]      # 0.9 m filled the gap
+    camera.sweep(1.5, 5.0)
+    assert camera.sweep(*FIVE[:-1]) == ([], [])
+    assert camera.sweep(5.0) == ([list(FIVE)], [])
+
+
+def test_a_camera_that_sweeps_to_and_fro_gives_a_stack_each_way():
+    camera = Camera()
+    to_and_fro = (*FIVE, *FIVE[-2:0:-1])
+    stacks, restarts = camera.sweep(*to_and_fro * 4)
+    assert len(stacks) >= 4 and restarts == []
 
 
 def test_of_one_focus_distance_the_newest_image_counts():
@@ -90,12 +120,14 @@ def test_a_sliding_stack_comes_with_every_slice_once_it_is_full():
 def test_a_sweep_with_a_missing_slice_is_completed_thrown_away_or_shortened(
         missing, stacks, restarts):
     camera = Camera(size=3, missing=missing)
+    camera.sweep(0.5, 1.0, 2.0)         # now it is known where sweeps begin
     assert camera.sweep(0.5, 2.0, 0.5, 1.0, 2.0) == (stacks, restarts)
     assert camera.sweep(0.5, 1.0, 2.0) == ([[0.5, 1.0, 2.0]], [])
 
 
 def test_a_stack_is_not_shortened_below_what_the_model_takes():
     camera = Camera(size=4, fewest=3, missing='shorten')
+    camera.sweep(0.5, 0.8, 1.0, 2.0)
     assert camera.sweep(0.5, 2.0, 0.5) == ([], ['sweep incomplete'])
 
 
