@@ -33,9 +33,12 @@ def to_int8_cpu(model: onnx.ModelProto, spec: ModelSpec,
     Raises
     ------
     BackendError
-        If images are missing or cannot be read, or the loss of accuracy is above
-        `depth_perception.inference.int8.LIMIT`.
+        If images are missing or cannot be read, the loss of accuracy is above
+        `depth_perception.inference.int8.LIMIT`, or the model takes more than one image.
     """
+    if spec.frames != 1 or spec.extra_inputs:
+        raise BackendError(f'model {spec.name} takes focus stacks; int8 is calibrated with single '
+                           'images: use fp32')
     tensors = calibration_tensors(spec, calibration)
     learners = [tensor for i, tensor in enumerate(tensors) if i % _HELD_BACK]
     quantised = quantise_everywhere(model, learners)

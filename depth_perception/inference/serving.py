@@ -163,9 +163,18 @@ class ServingEngine:
     def _start(self, force: bool) -> None:
         self._status = replace(self._status, state='building', text=(
             f'{self._store.name} engine is being built; {self.backend} serves meanwhile'))
-        self._thread = threading.Thread(target=self._obtain, args=(force,), daemon=True,
+        self._thread = threading.Thread(target=self._run, args=(force,), daemon=True,
                                         name='engine build')
         self._thread.start()
+
+    def _run(self, force: bool) -> None:
+        """In the background; a bug of a builder shows as one, and not as an endless build."""
+        try:
+            self._obtain(force)
+        except Exception as error:
+            self._status = Status('refused', f'ONNX Runtime serves, the build ended in a bug: '
+                                  f'{type(error).__name__}: {error}')
+            raise
 
     def _obtain(self, force: bool) -> None:
         """Try the precisions in turn until an engine is good; then it waits in ``_next``."""
@@ -174,6 +183,8 @@ class ServingEngine:
         for precision in FALL_BACK[store.precision]:
             found = self._try(precision, force)
             if self._stop.is_set():
+                if found.engine is not None:
+                    found.engine.close()
                 return
             warnings += found.warnings
             verdict = found.verdict or verdict

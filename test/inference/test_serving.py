@@ -17,6 +17,7 @@ from depth_perception.inference.engine_cache import EngineCache
 from depth_perception.inference.engine_store import EngineStore, build_sizes
 from depth_perception.inference.graph_builder import GraphBuilder
 from depth_perception.inference.serving import ServingEngine
+from depth_perception.inference.verify import PICTURES
 from depth_perception.model_spec import read_spec
 
 GREY = np.full((1, 3, 48, 64), 0.25, np.float32)
@@ -293,10 +294,39 @@ def test_an_engine_path_that_is_a_folder_is_refused(make_model, tmp_path, served
         served(make_model(), Other(), engine_file=str(tmp_path))
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_bug_of_a_builder_is_no_endless_build(make_model, served):
+    class Buggy(Other):
+        def build(self, *args):
+            return {}['nothing']
+
+    engine = finished(served(make_model(depth=2.0), Buggy()))
+    assert engine.status.state == 'refused'
+    assert "the build ended in a bug: KeyError: 'nothing'" in engine.status.text
+    assert depth_of(engine) == 2.0
+
+
 def test_int8_without_images_says_so_and_falls_back(make_model, served):
     engine = finished(served(make_model(), GraphBuilder(threads=1), 'int8'))
     assert 'int8 cannot be built: int8 needs calibration images' in engine.status.text
     assert engine.status.verdict.precision == 'fp32'
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'int8'])
+def test_a_model_of_focus_stacks_is_served_and_verified_too(
+        make_model, tmp_path, monkeypatch, precision):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    path = make_model(frames=3, depth_range=(0.5, 4.0))
+    engine = serve(str(path), EngineSettings('graph', precision, threads=1,
+                                             calibration=str(PICTURES)))
+    assert engine.wait(60)
+    stack = np.random.default_rng(0).random((1, 3, 3, 48, 64), np.float32)
+    depth, _ = engine.infer(stack, focus_distances=np.array([[1, 2, 3]], np.float32))
+    assert set(np.unique(depth)) <= {1, 2, 3}
+    assert engine.status.state == 'serving', engine.status.text
+    assert engine.status.verdict.precision == 'fp32'
+    assert ('takes focus stacks' in engine.status.text) == (precision == 'int8')
+    engine.close()
 
 
 @pytest.mark.skipif('OpenVINOExecutionProvider' in onnxruntime.get_available_providers(),
