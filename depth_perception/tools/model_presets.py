@@ -1,6 +1,7 @@
 """What published depth models take and give, where their ONNX files do not say it themselves.
 
-Each line was read from the model's own code or export script, which the comment names.
+The rules of UniDepth, Metric3D and MoGe were read from their own code or documentation; those of
+the others are as the field knows them and were not compared with a published file.
 """
 
 from __future__ import annotations
