@@ -289,6 +289,15 @@ def test_an_engine_file_that_does_not_exist_is_written_and_used_again(
     assert builder.built == ['fp16', 'fp16'] and depth_of(engine) == 3.0
 
 
+def test_only_force_writes_over_an_engine_file_of_another_tool(make_model, tmp_path, served):
+    path, file, builder = make_model(), tmp_path / 'mine.engine', Other()
+    file.write_bytes(b'of another tool')
+    finished(served(path, builder, engine_file=str(file), force=True))
+    assert file.read_bytes() != b'of another tool' and builder.built == ['fp16']
+    assert served(path, builder, engine_file=str(file)).status.state == 'serving'
+    assert builder.built == ['fp16']
+
+
 def test_an_engine_path_that_is_a_folder_is_refused(make_model, tmp_path, served):
     with pytest.raises(BackendError, match='is a folder; give the path of a file'):
         served(make_model(), Other(), engine_file=str(tmp_path))
