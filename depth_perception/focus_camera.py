@@ -26,8 +26,9 @@ from depth_perception.sources import Frame, FrameSource, SourceError, simulated_
 
 # Frames that V4L2 may hold back from before the lens stood still, however small its buffer.
 STALE_FRAMES = 2
-DEFAULT_FOCAL_LENGTH_M, DEFAULT_F_NUMBER = 0.029, 2.8      # of the simulated lens
+DEFAULT_FOCAL_LENGTH_M, DEFAULT_F_NUMBER = 0.036, 2.8      # of the simulated lens
 POSES = 24              # places in the simulated room
+DISPLAY_GAMMA = 2.2     # of the values of a picture, over the light
 SETTLED = 0.01          # share of a step that is left after the lens' settle time
 
 
@@ -194,7 +195,9 @@ class SimulatedFocusCamera(FrameSource):
         intrinsics = Intrinsics(width, height, focal_px, focal_px,
                                 (width - 1) / 2, (height - 1) / 2)
         view = self._render(intrinsics, self._poses[0])
-        image = render_slice(view.rgb, view.depth, focus_m, lens, occlusion=True)
+        # a thin lens spreads light, not values, over a disc
+        image = render_slice(view.rgb, view.depth, focus_m, lens, psf='disc', occlusion=True,
+                             gamma=DISPLAY_GAMMA)
         return FocusFrame(image, intrinsics, view.depth, f_number=lens.f_number, sharp=view.rgb)
 
 

@@ -34,7 +34,7 @@ __all__ = ['DEFAULT_FOCUS_MODEL', 'DEFAULT_MODEL', 'ModelError', 'ModelSpec', 'O
            'find_model', 'load_graph', 'read_spec', 'weights_sha256', 'write_spec']
 
 DEFAULT_MODEL = 'realtime_unet_m'
-DEFAULT_FOCUS_MODEL = 'dfdnet_s'
+DEFAULT_FOCUS_MODEL = 'dfdnet_small'
 METADATA_KEY = 'depth_perception'
 FOCUS_DISTANCES = 'focus_distances'
 

@@ -69,8 +69,9 @@ def _add_demo_focus(commands: argparse._SubParsersAction) -> None:
         'demo-focus', help='a simulated lens sweeps its focus; depth, pictures, bag, table')
     demo.add_argument('--model', default=DEFAULT_FOCUS_MODEL,
                       help='model for focus stacks, name or path (default: %(default)s)')
-    demo.add_argument('--single-image-model', default=DEFAULT_MODEL,
-                      help='what it is compared with (default: %(default)s)')
+    demo.add_argument('--single-image-model', default='',
+                      help='what it is compared with (default: MODEL_single where that is '
+                      f'installed, else {DEFAULT_MODEL})')
     demo.add_argument('--seconds', type=float, default=20.0,
                       help='how long is measured (default: %(default)s)')
     demo.add_argument('--output', type=Path, default=Path('demo_output'))

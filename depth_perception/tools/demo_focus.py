@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 
 from depth_perception.focus_camera import DEFAULT_FOCAL_LENGTH_M
 from depth_perception.metrics import depth_metrics
-from depth_perception.model_spec import find_model
+from depth_perception.model_spec import DEFAULT_MODEL, ModelError, find_model
 from depth_perception.nodes._focus import focus_reading
 from depth_perception.nodes._messages import to_depth
 from depth_perception.tools.demo import adopt, wait_for_depth
@@ -55,7 +55,7 @@ def run(model: str, single_image_model: str, seconds: float, output: Path) -> in
     model : str
         Name or path of a model for focus stacks.
     single_image_model : str
-        Name or path of the model that it is compared with.
+        Name or path of the model that it is compared with; empty: `single_image_peer`.
     seconds : float
         How long is measured.
     output : Path
@@ -68,8 +68,9 @@ def run(model: str, single_image_model: str, seconds: float, output: Path) -> in
     RuntimeError
         A node ends, or no depth comes out.
     """
-    for name in (model, single_image_model):
-        find_model(name)    # says what is missing before anything is started
+    find_model(model)       # says what is missing before anything is started
+    single_image_model = single_image_model or single_image_peer(model)
+    find_model(single_image_model)
     console = Console(width=max(124, Console().width))
     folder = output.resolve() / NAMESPACE
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,15 @@ def run(model: str, single_image_model: str, seconds: float, output: Path) -> in
     _print_table(console, result)
     console.print(f'Pictures and bag: [bold]{folder}/[/]')
     return 0
+
+
+def single_image_peer(model: str) -> str:
+    """Return ``<model>_single``, of the same size and training, where it is; else the default."""
+    try:
+        find_model(f'{model}_single')
+    except ModelError:
+        return DEFAULT_MODEL
+    return f'{model}_single'
 
 
 def _stream(model: str, single_image_model: str, seconds: float, folder: Path,

@@ -55,8 +55,8 @@ def test_all_topics_of_a_slice_have_one_stamp_and_agree(boxes):
         assert {each.header.frame_id for each in slices.values()} == {'eye'}
         told = focus(slices['focus'])
         assert told['f_number'] == 2.8
-        # the thin lens: f = 29 mm before a sensor of 36 mm and 96 pixels
-        focal_px = 1 / (1 / 0.029 - 1 / told['focus_distance']) / 0.036 * 96
+        # the thin lens: f = 36 mm before a sensor of 36 mm and 96 pixels
+        focal_px = 1 / (1 / 0.036 - 1 / told['focus_distance']) / 0.036 * 96
         assert slices['camera_info'].k[0] == pytest.approx(focal_px, rel=1e-3)
         assert slices['image'].width == slices['ground_truth/depth'].width == 96
     distances = [focus(by_stamp['focus'][each])['focus_distance'] for each in moments]

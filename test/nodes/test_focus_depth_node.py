@@ -291,7 +291,7 @@ def test_a_stack_that_is_all_sharp_is_told_and_another_sweep_asked_for(graph, no
 
 def test_a_camera_is_asked_for_wider_sweeps_until_its_stacks_have_cues(graph, node, depth):
     camera = graph.spawn('focus_camera_node', {
-        'width': WIDTH, 'height': HEIGHT, 'rate_hz': 10.0, 'seed': 200_001, 'lens.f_number': 3.2,
+        'width': WIDTH, 'height': HEIGHT, 'rate_hz': 10.0, 'seed': 200_001, 'lens.f_number': 4.0,
         'sweep.slices': 3, 'sweep.nearest': 1.9, 'sweep.farthest': 2.2}, topics('live'),
         name='sweeping')
     assert graph.set_parameter(node, 'adaptive_sweep', True).successful
