@@ -19,7 +19,6 @@ from pathlib import Path
 import tempfile
 import warnings
 
-import cv2
 import numpy as np
 import onnx
 from onnx import version_converter
@@ -32,10 +31,7 @@ import yaml
 from depth_perception.estimator import DepthEstimator
 from depth_perception.focus_estimator import FocusStackEstimator
 from depth_perception.inference import load
-from depth_perception.model_contract import ModelSpec
-from depth_perception.model_spec import FOCUS_DISTANCES, write_spec
-from depth_perception.optics import LOWER_DIOPTRE, UPPER_DIOPTRE, focus_distances
-from depth_perception.preprocessing import Preprocessor, place
+from depth_perception.model_spec import write_spec
 from depth_perception.sources import Frame, open_source
 from training.arguments import parse
 from training.checkpoint import CheckpointError, load_model
@@ -43,6 +39,7 @@ from training.config import Config
 from training.contract import at_size, model_spec
 from training.data import DataError, evaluation
 from training.data.splits import load_splits
+from training.export_inputs import network_inputs, stack_of
 from training.models.low_rank import merge_low_rank
 from training.stacks import random_inputs, takes_stack
 
@@ -175,27 +172,6 @@ def _stored() -> Iterator[dict]:
     for entry in load_splits().select('test'):
         if entry.kind == 'real' and evaluation.available(entry):
             yield from islice(evaluation.samples(entry), 1)
-
-
-def stack_of(picture: Frame, spec: ModelSpec) -> tuple[list[np.ndarray], list[float]]:
-    """Images and focus distances to try a model for focus stacks on.
-
-    As a lens would see a scene that lies at one distance, whatever the picture shows.
-    """
-    distances = focus_distances(spec.frames, LOWER_DIOPTRE[0], UPPER_DIOPTRE[1])
-    sigmas = 0.5 + np.abs(np.arange(spec.frames) - spec.frames // 2)  # px
-    images = [cv2.GaussianBlur(picture.image, (0, 0), sigma) for sigma in sigmas]
-    return images, list(distances)
-
-
-def network_inputs(picture: Frame, spec: ModelSpec) -> dict[str, np.ndarray]:
-    """What the exported network is given for a picture, by name."""
-    fill = Preprocessor(spec, place(*picture.image.shape[:2], spec))
-    if spec.frames == 1:
-        return {'image': fill(picture.image)}
-    images, distances = stack_of(picture, spec)
-    stack = np.stack([fill(image).copy() for image in images], axis=1)  # (1, N, 3, h, w)
-    return {'image': stack, FOCUS_DISTANCES: np.array([distances], np.float32)}
 
 
 def compare(network: nn.Module, path: Path, pictures: list[Frame]) -> float:

@@ -22,8 +22,8 @@ convolutions (training.models.conv_pyramid) for the transformer, for three reaso
 pixels is in the finest detail, and patches of 14 pixels must first learn to keep it; convolutions
 need not learn from data that neighbours belong together; and of all the layers here they reach
 the most operations a second in ONNX Runtime on a CPU. Stack attention runs at 1/8 of the picture:
-at 1/4 a stack takes twice the time, as its many small products are bound by memory, and where a
-slice is sharp is a matter of areas; the edges come from the stem's maps at 1/4. Two blocks of
+at 1/4 it took more than half of a stack's time, as its many small products are bound by memory.
+Where a slice is sharp is a matter of areas; edges come from the stem's maps at 1/4. Two blocks of
 stack attention let one slice be judged by what was found in the others. Depth is given as its
 logarithm at half the size of the picture, so that no convolution runs at full size.
 
