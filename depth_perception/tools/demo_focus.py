@@ -41,7 +41,8 @@ CAMERA = {'width': 320, 'height': 240, 'rate_hz': 10.0, 'settle_time': 0.05, 'se
           'sweeps_per_pose': 2}
 PUBLISHED = ('depth/image_rect', 'depth/camera_info', 'depth/image_colored', 'points')
 TRUTH, SHARP = 'ground_truth/depth', 'ground_truth/image'
-RECORDED_MESSAGES = 15      # of each topic: three sweeps
+RECORDED_STACKS = 8
+RECORDED_MESSAGES = 200     # of each topic at most, however slow the network is
 RECORD_TIMEOUT_S = 90.0
 WORST_ERROR = 0.5           # relative error with the warmest colour
 STRIP_HEIGHT = 240
@@ -99,7 +100,7 @@ def _stream(model: str, single_image_model: str, seconds: float, folder: Path,
             console: Console) -> dict:
     columns = (SpinnerColumn(), TextColumn('focus: {task.description}'), TimeElapsedColumn())
     observer = Observer()
-    single = {'model': single_image_model, 'process': 'every'}
+    single = {'model': single_image_model}
     stack = {'model': model, 'lens.focal_length': DEFAULT_FOCAL_LENGTH_M}
     try:
         with NodeProcess('focus_camera_node', NAMESPACE, CAMERA) as camera, \
@@ -170,11 +171,12 @@ def _record(observer: Observer, bag: Path) -> Path:
     recorder = BagRecorder(observer.node, bag, ['/diagnostics', *map(_topic, names)],
                            RECORDED_MESSAGES)
     try:
-        done = observer.spin(RECORD_TIMEOUT_S, recorder.done)
+        done = observer.spin(RECORD_TIMEOUT_S, lambda: (
+            recorder.done() or min(recorder.counts.values()) >= RECORDED_STACKS))
     finally:
         recorder.close()
     if not done:
-        short = [t for t, count in recorder.counts.items() if count < RECORDED_MESSAGES]
+        short = [t for t, count in recorder.counts.items() if count < RECORDED_STACKS]
         raise RuntimeError(f'too little to record on {", ".join(short)}')
     return bag
 
