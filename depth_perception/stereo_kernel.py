@@ -33,7 +33,7 @@ ODD_BYTES = np.uint64(0xFF00FF00)
 LANE_SHIFT = np.uint64(24)
 
 
-FEWEST_FOR_TWO_THREADS = 50_000     # pixels; fewer are drawn before the second thread awakes
+FEWEST_FOR_TWO_THREADS = 500_000    # pixels; below, waking the second one costs what it saves
 BLOCKS = 12
 
 

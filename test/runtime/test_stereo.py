@@ -200,7 +200,11 @@ def test_numba_and_numpy_draw_identical_pixels(disparity, seed):
 
 
 @pytest.mark.parametrize('height', [240, 241])
-def test_large_pictures_are_identical_as_well_although_two_threads_draw_them(height):
+def test_large_pictures_are_identical_as_well_although_two_threads_draw_them(
+        height, monkeypatch):
+    kernel = pytest.importorskip('depth_perception.stereo_kernel')
+    monkeypatch.setattr(kernel, 'FEWEST_FOR_TWO_THREADS', 0)
+    monkeypatch.setattr(kernel, '_cores', lambda: 2)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, 320, 3), np.uint8)
     disparity = cv2.GaussianBlur(rng.uniform(-60, 90, (height, 320)).astype(np.float32), (0, 0), 5)
