@@ -16,14 +16,13 @@ from depth_perception.focus_alignment import matched, measured_scale, movement, 
 from depth_perception.focus_stack import (
     ASSEMBLIES,
     MISSING,
-    FixedSweep,
     Slice,
     StackAssembler,
     StackRules,
-    check_distances,
     never,
     newest,
 )
+from depth_perception.focus_sweep import FixedSweep, check_distances
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._focus import FocusReading, focus_reading
 from depth_perception.nodes._frame_loop import REASONS

@@ -19,8 +19,8 @@ from depth_perception.focus_camera import (
     SimulatedFocusCamera,
     Sweep,
     open_focus_webcam,
-    read_focus_table,
 )
+from depth_perception.focus_table import read_focus_table
 from depth_perception.nodes._diagnostics import Finding, Level
 from depth_perception.nodes._focus import focus_message, sweep_range
 from depth_perception.nodes._lifecycle import run
