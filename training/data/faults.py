@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 import logging
 import math
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from training.data.root import DataError
+from training.data.root import DataError, UnreadableFile
+
+Loaded = TypeVar('Loaded')
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +106,42 @@ class Faults:
                         self._names[number], path)
         if len(self) > LIMIT * len(self._names):
             self._stop()
+
+    def draw(self, rng: np.random.Generator, load: Callable[[int], Loaded]) -> tuple[int, Loaded]:
+        """Draw a picture that can be read and load it; damaged ones are left out on the way.
+
+        Raises
+        ------
+        DataError
+            As `add`: it ends long before every picture is damaged.
+        """
+        while True:
+            number = int(rng.integers(len(self._names)))
+            if number in self:
+                continue
+            try:
+                return number, load(number)
+            except UnreadableFile as error:
+                self.add(number, error)
+
+    def readable(self, load: Callable[[int], object]) -> np.ndarray:
+        """Load every picture once and return the numbers of those that can be read.
+
+        All are read beforehand because a score counts each picture once, and damaged ones never.
+
+        Raises
+        ------
+        DataError
+            As `add`.
+        """
+        for number in range(len(self._names)):
+            if number in self:
+                continue
+            try:
+                load(number)
+            except UnreadableFile as error:
+                self.add(number, error)
+        return torch.nonzero(~self._damaged).flatten().numpy()
 
     def _stop(self) -> None:
         names = self.names

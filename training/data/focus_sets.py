@@ -117,17 +117,8 @@ class TrainStacks(_Items, Dataset):
         if not 0 <= index < len(self):
             raise IndexError(index)
         rng = np.random.default_rng([self.config.seed, int(self._epoch[0]), index])
-        # It ends: Faults stops the run long before every stack is damaged.
-        while True:
-            drawn = int(rng.integers(len(self.stacks.names)))
-            if drawn in self.faults:
-                continue
-            try:
-                stack = self.stacks.load(drawn)
-            except UnreadableFile as error:
-                self.faults.add(drawn, error)
-                continue
-            return self._item(drawn, stack, rng if self.changed else None)
+        drawn, stack = self.faults.draw(rng, self.stacks.load)
+        return self._item(drawn, stack, rng if self.changed else None)
 
 
 class AllStacks(_Items, Dataset):
@@ -135,18 +126,7 @@ class AllStacks(_Items, Dataset):
 
     def __init__(self, stacks: Stacks, config: DataConfig, faults: Faults):
         super().__init__(stacks, config, faults)
-        self._kept = [i for i in range(len(stacks.names)) if self._readable(i)]
-
-    def _readable(self, number: int) -> bool:
-        # All are read beforehand: a score must count each stack once, and damaged ones never.
-        if number in self.faults:
-            return False
-        try:
-            self.stacks.load(number)
-        except UnreadableFile as error:
-            self.faults.add(number, error)
-            return False
-        return True
+        self._kept = faults.readable(stacks.load).tolist()
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -85,7 +85,7 @@ class TrainPictures(Dataset):
             raise IndexError(index)
         config, pictures = self.config, self.pictures
         rng = np.random.default_rng([config.seed, int(self._epoch[0]), index])
-        drawn, picture = self._draw(rng)
+        drawn, picture = self.faults.draw(rng, pictures.load)
         size = (config.height, config.width)
         if self.changed:
             depth = with_holes(picture.depth).astype(np.float16)
@@ -96,18 +96,6 @@ class TrainPictures(Dataset):
             *changed, labels = _fitted(picture, *size)
         return item(*changed, pictures.source, str(pictures.names[drawn]), labels)
 
-    def _draw(self, rng: np.random.Generator) -> tuple[int, Picture]:
-        # It ends: Faults stops the run long before every picture is damaged.
-        while True:
-            drawn = int(rng.integers(len(self.pictures.names)))
-            if drawn in self.faults:
-                continue
-            try:
-                return drawn, self.pictures.load(drawn)
-            except UnreadableFile as error:
-                reason = error
-            self.faults.add(drawn, reason)
-
 
 class AllPictures(Dataset):
     """Every readable picture once, in order, fitted to the network's size, unchanged."""
@@ -115,18 +103,7 @@ class AllPictures(Dataset):
     def __init__(self, pictures: Pictures, config: DataConfig, faults: Faults):
         self.pictures, self.config, self.faults = pictures, config, faults
         self.sources = [pictures.source]
-        self._kept = np.array([i for i in range(len(pictures.names)) if self._readable(i)])
-
-    def _readable(self, number: int) -> bool:
-        # All are read beforehand: a score must count each picture once, and damaged ones never.
-        if number in self.faults:
-            return False
-        try:
-            self.pictures.load(number)
-        except UnreadableFile as error:
-            self.faults.add(number, error)
-            return False
-        return True
+        self._kept = faults.readable(pictures.load)
 
     def __len__(self) -> int:
         return len(self._kept)
