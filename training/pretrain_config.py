@@ -61,6 +61,8 @@ class Schedule:
         At the start and at the end.
     max_zoom : float
         Pictures are enlarged at random by 1 to this factor; 1.22 shows two thirds of the area.
+    balance : float
+        How much more often views of rare depth are drawn, 0 to 1 (data set mixed only).
     """
 
     height: int
@@ -74,6 +76,7 @@ class Schedule:
     beta2: float = 0.95
     gradient_clip: float = 5.0
     max_zoom: float = 1.22
+    balance: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ('height', 'width', 'batch_size', 'steps', 'learning_rate', 'beta2'):

@@ -16,7 +16,7 @@ import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
-from depth_perception.nodes import camera_node
+from depth_perception.nodes import _streamer, camera_node
 from depth_perception.nodes._lifecycle import attempt, keep_big_blocks
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def test_a_bug_while_configuring_leaves_nothing_open(graph, picture, monkeypatch
     try:
         node = camera_node.CameraNode()
         with monkeypatch.context() as patch:
-            patch.setattr(camera_node, 'Prefetcher', bug)
+            patch.setattr(_streamer, 'Prefetcher', bug)
             assert node.trigger_configure() == TransitionCallbackReturn.ERROR
         assert '/image' not in [publisher.topic_name for publisher in node.publishers]
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
