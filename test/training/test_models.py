@@ -32,7 +32,7 @@ PARAMETERS = {
     'pvt_linear_sra': 36_091_235,
     'dfdnet': 42_539_721,
     'dfdnet_base': 168_369_481,
-    'dfdnet_small': 3_330_157,
+    'dfdnet_small': 3_330_512,
     'dfdnet_single': 24_785_089,
     'dfdnet_base_single': 97_470_785,
     'dfdnet_small_single': 3_079_401,

@@ -245,7 +245,7 @@ def test_canonical_space_can_be_left_out():
 def test_the_single_image_network_has_the_same_parts():
     stack, single = build_model('dfdnet_small'), build_model('dfdnet_small_single')
     kept = {name: w.shape for name, w in stack.state_dict().items()
-            if not name.startswith(('stack_attention.', 'collapse.'))}
+            if not name.startswith(('stack_attention.', 'collapse.', 'focus_measure.'))}
     assert kept == {name: w.shape for name, w in single.state_dict().items()}
 
 

@@ -24,8 +24,9 @@ need not learn from data that neighbours belong together; and of all the layers 
 the most operations a second in ONNX Runtime on a CPU. Stack attention runs at 1/8 of the picture:
 at 1/4 it took more than half of a stack's time, as its many small products are bound by memory.
 Where a slice is sharp is a matter of areas; edges come from the stem's maps at 1/4. Two blocks of
-stack attention let one slice be judged by what was found in the others. Depth is given as its
-logarithm at half the size of the picture, so that no convolution runs at full size.
+stack attention let one slice be judged by what was found in the others. How sharp each place is
+in each slice comes to the stem's maps from training.models.focus_measure, ready for use. Depth is
+given as its logarithm at half the size of the picture, so that no convolution runs at full size.
 
 ``dfdnet_single``, ``dfdnet_base_single`` and ``dfdnet_small_single`` estimate depth from one
 image by the same encoder and decoder, without stack attention: what depth from defocus is
@@ -42,6 +43,7 @@ from torch.nn import functional
 from training.models.conv_pyramid import ConvPyramid
 from training.models.dinov2 import DEPTH_ANYTHING, DinoV2, vit_base, vit_small
 from training.models.dpt import DPTDecoder, depth_anything_weights
+from training.models.focus_measure import FocusMeasure
 from training.models.input_size import check_multiple
 from training.models.pretrained import read_weights
 from training.models.stack_attention import GROUPS, Collapse, StackAttention
@@ -129,6 +131,9 @@ class DfDNet(SingleImageNet):
         Images of a stack in training.
     heads, groups : int
         Of stack attention.
+    focus_measure : bool
+        Whether sharpness is measured for the network and added to what the encoder starts with,
+        which has to have a quarter of the picture's size then.
 
     Raises
     ------
@@ -150,6 +155,7 @@ class DfDNet(SingleImageNet):
         frames: int,
         heads: int = 8,
         groups: int = GROUPS,
+        focus_measure: bool = False,
     ) -> None:
         super().__init__(encoder, decoder, output_kind, canonical)
         blocks = len(encoder.blocks)
@@ -163,6 +169,7 @@ class DfDNet(SingleImageNet):
         self.stack_attention = nn.ModuleList(
             StackAttention(width, heads, groups) for width in encoder.widths[:collapse_after]
         )
+        self.focus_measure = FocusMeasure(encoder.start_width) if focus_measure else None
         self.collapses_at = min(collapse_after, blocks - 1)
         axis = 1 if isinstance(encoder, ConvPyramid) else -1
         places = [*(h for h in encoder.hooks if h < self.collapses_at), self.collapses_at]
@@ -177,6 +184,8 @@ class DfDNet(SingleImageNet):
         size, frames = image.shape[-2:], image.shape[1]
         dioptres = 1 / focus_distances
         x, levels = self.encoder.start(image.flatten(0, 1)), []  # (B N, ...)
+        if self.focus_measure is not None:
+            x = x + self.focus_measure(image, dioptres)
         for index, block in enumerate((nn.Identity(), *self.encoder.blocks), start=-1):
             x = block(x)
             if 0 <= index < len(self.stack_attention):
@@ -221,7 +230,7 @@ def dfdnet_small(collapse_after: int = 2, collapse: str = 'mean', canonical: boo
                  frames: int = FRAMES) -> DfDNet:
     """Build the one that trains from nothing on two cores: seven blocks."""
     return DfDNet(*_pyramid_parts(), 'log', canonical, collapse_after, collapse, frames,
-                  heads=4, groups=1)
+                  heads=4, groups=1, focus_measure=True)
 
 
 def dfdnet_single(canonical: bool = True) -> SingleImageNet:
