@@ -1,9 +1,9 @@
 """ROS messages to arrays and back, so that the nodes see numbers only.
 
-Images come as views on the message's own buffer (``_encodings.py``). Outgoing messages are made
-once per size, written in place and published again: only ``array.array('B')`` is taken without a
-check of each byte by every distribution, a numpy view on it makes filling a plain memory write,
-and publish() copies the message before it returns.
+Images come as views on the message's own buffer (``image_encodings.py``). Outgoing messages are
+made once per size, written in place and published again: only ``array.array('B')`` is taken
+without a check of each byte by every distribution, a numpy view on it makes filling a plain memory
+write, and publish() copies the message before it returns.
 """
 
 from __future__ import annotations
@@ -11,61 +11,43 @@ from __future__ import annotations
 import array
 import os
 import sys
-from typing import NamedTuple
 
-import cv2
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from depth_perception.geometry import CameraModel, GeometryError, Intrinsics
-from depth_perception.nodes._encodings import (
+from depth_perception.geometry import CameraModel, Intrinsics
+from depth_perception.image_encodings import (
     COLOR_ENCODINGS,
     ENCODINGS,
+    ColorImage,
     MessageError,
+    camera_model,
     check_size,
-    native,
-    to_array,
+    color_of,
+    compressed_to_rgb,
+    to_depth,
 )
-from depth_perception.sources import decoded
 
-METRES_PER_UNIT = {'32FC1': 1.0, '16UC1': 1e-3, 'mono16': 1e-3}  # REP 118; some drivers say mono16
-
-
-class ColorImage(NamedTuple):
-    """A colour picture without ROS: `array` (H, W, 3) uint8, channels as `channel_order` says."""
-
-    array: np.ndarray
-    channel_order: str  # 'rgb' or 'bgr'
+__all__ = ['CloudWriter', 'ColorImage', 'ImageWriter', 'MessageError', 'camera_info',
+           'camera_model', 'compressed_to_rgb', 'copy_header', 'raw_camera_info', 'to_depth',
+           'to_rgb']
 
 
 def to_rgb(msg: Image) -> ColorImage:
-    """Return the picture of a message in 8 bit colour.
+    """Return the picture of a message in 8 bit colour, as :func:`color_of`.
 
-    rgb8 and bgr8 are views on the message, valid as long as it is; the rest is converted.
-    16 bit grey is scaled as cv_bridge does (65535 -> 255).
+    cv_bridge converts the encodings outside the table, where ROS provides it.
 
     Raises
     ------
     MessageError
-        As :func:`to_array`; a depth image; odd width in YUV 4:2:2.
+        As :func:`color_of`; cv_bridge is missing or cannot convert the encoding.
     """
     if msg.encoding not in ENCODINGS:
         check_size(msg)  # cv_bridge itself would end in a TypeError
         return ColorImage(_through_cv_bridge(msg), 'bgr')
-    pixels, encoding = to_array(msg)
-    if encoding.order in ('rgb', 'bgr'):
-        return ColorImage(pixels, encoding.order)
-    if encoding.order == 'depth':
-        raise MessageError(
-            f'{msg.encoding} is a depth encoding and a colour image is expected here, such as '
-            'rgb8: check the remapping of the image topic'
-        )
-    if encoding.order == 'yuv' and msg.width % 2:
-        raise MessageError(f'{msg.encoding} needs an even width, not {msg.width}')
-    if encoding.dtype == 'u2':
-        pixels = cv2.convertScaleAbs(native(pixels), alpha=255 / 65535)
-    return ColorImage(cv2.cvtColor(pixels, encoding.to_rgb), 'rgb')
+    return color_of(msg)
 
 
 def _through_cv_bridge(msg: Image) -> np.ndarray:
@@ -85,97 +67,6 @@ def _through_cv_bridge(msg: Image) -> np.ndarray:
             f'cv_bridge cannot convert {msg.encoding!r} to bgr8 ({error}): set the driver to '
             f'one of {", ".join(COLOR_ENCODINGS)}'
         ) from None
-
-
-def compressed_to_rgb(msg: CompressedImage) -> ColorImage:
-    """Decode a jpeg or png picture.
-
-    Raises
-    ------
-    MessageError
-        ``format`` names another codec (such as compressedDepth), or the data is damaged.
-    """
-    kind = msg.format.lower()
-    if 'compresseddepth' in kind or not any(known in kind for known in ('jpeg', 'jpg', 'png')):
-        raise MessageError(
-            f'compressed format {msg.format!r} is not a jpeg or png picture: set the image '
-            'transport of the publisher to compressed (jpeg or png)'
-        )
-    image = decoded(msg.data)
-    if image is None:
-        raise MessageError(
-            f'{len(msg.data)} bytes of {msg.format!r} cannot be decoded: the picture is damaged'
-        )
-    # image_transport writes 'rgb8; jpeg compressed bgr8': the last word is the order of channels
-    # that went into the codec, which takes what it gets for bgr.
-    swapped = kind.rpartition('compressed')[2].strip().startswith('rgb')
-    return ColorImage(image, 'rgb' if swapped else 'bgr')
-
-
-def to_depth(msg: Image) -> np.ndarray:
-    """Return depth in metres.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W) float32 of its own; NaN where the message has NaN, infinity, zero or less.
-
-    Raises
-    ------
-    MessageError
-        As :func:`to_array`; or the encoding is no depth encoding.
-    """
-    metres = METRES_PER_UNIT.get(msg.encoding)
-    if metres is None:
-        raise MessageError(
-            f'depth image encoding is {msg.encoding!r}; it must be 32FC1 (metres) or 16UC1 '
-            '(millimetres): check the remapping of the depth topic'
-        )
-    pixels, _ = to_array(msg)
-    depth = pixels.astype(np.float32)
-    if metres != 1.0:
-        depth *= np.float32(metres)
-    depth[~((depth > 0) & (depth < np.inf))] = np.nan
-    return depth
-
-
-def camera_model(info: CameraInfo) -> CameraModel:
-    """Return what a CameraInfo says about the image that travels with it.
-
-    A region of interest and binning are worked in, so size, K and P belong to that image.
-
-    Raises
-    ------
-    MessageError
-        Size zero, no focal length, or a matrix of NaN.
-    """
-    if info.width == 0 or info.height == 0:
-        raise MessageError(
-            f'camera_info is for a {info.width}x{info.height} image; the size must be positive'
-        )
-    if not (info.k[0] > 0 and info.k[4] > 0 and np.isfinite(info.k).all()):
-        raise MessageError(
-            f'camera_info has the focal lengths {info.k[0]}, {info.k[4]}; they must be positive: '
-            'calibrate the camera and give its driver the calibration file'
-        )
-    bin_x, bin_y, roi = max(1, info.binning_x), max(1, info.binning_y), info.roi
-    whole = roi.width == 0 or roi.height == 0
-    shift = np.array([[1, 0, -roi.x_offset], [0, 1, -roi.y_offset], [0, 0, 1]], float)
-    # Binning averages pixels whose centres are at integers, hence the half pixels.
-    scale = [[1 / bin_x, 0, 0.5 / bin_x - 0.5], [0, 1 / bin_y, 0.5 / bin_y - 0.5], [0, 0, 1]]
-    to_image = np.array(scale) @ shift
-    try:
-        return CameraModel(
-            width=(info.width if whole else roi.width) // bin_x,
-            height=(info.height if whole else roi.height) // bin_y,
-            k=tuple((to_image @ np.reshape(info.k, (3, 3))).ravel().tolist()),
-            distortion_model=info.distortion_model or 'plumb_bob',
-            d=tuple(info.d),
-            r=tuple(info.r) if any(info.r) else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
-            p=tuple((to_image @ np.reshape(info.p, (3, 4))).ravel().tolist()),
-        )
-    except GeometryError as error:
-        raise MessageError(f'camera_info: {error}') from None
 
 
 def camera_info(intrinsics: Intrinsics, header: Header, baseline: float = 0.0) -> CameraInfo:
