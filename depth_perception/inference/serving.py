@@ -42,12 +42,15 @@ class Status:
         Of the last engine that was verified.
     warnings : tuple of str
         A cache that cannot be written, a version known for trouble.
+    gpu_lost : bool
+        Whether what failed in flight ran on a GPU.
     """
 
     state: str
     text: str
     verdict: Verdict | None = None
     warnings: tuple[str, ...] = ()
+    gpu_lost: bool = False
 
 
 class ServingEngine:
@@ -240,4 +243,5 @@ class ServingEngine:
             self._engine = self._plain
         if failed is not self._plain:
             failed.close()
-        self._status = replace(self._status, state='failed', text=text)
+        gpu = any(name in failed.backend.lower() for name in ('cuda', 'tensorrt'))
+        self._status = replace(self._status, state='failed', text=text, gpu_lost=gpu)

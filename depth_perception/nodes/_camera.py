@@ -10,7 +10,12 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from depth_perception.geometry import CameraModel, GeometryError, Intrinsics, Rectifier
-from depth_perception.nodes._camera_info import CameraInfoError, CameraInfoStore, checked_camera
+from depth_perception.nodes._camera_info import (
+    CameraInfoError,
+    CameraInfoStore,
+    Match,
+    checked_camera,
+)
 from depth_perception.nodes._diagnostics import Finding, Level
 from depth_perception.nodes._inputs import SILENCE_S, Input, input_qos
 
@@ -18,6 +23,11 @@ from depth_perception.nodes._inputs import SILENCE_S, Input, input_qos
 SPARE_INFOS = 30
 # where a guessed field of view may stand in
 UNCALIBRATED = ('no camera_info', 'camera_info values')
+
+
+def _gap_text(match: Match) -> str:
+    """Tell how far the stamps are apart, where that is known."""
+    return '' if match.gap_ns is None else f' ({match.gap_ns * 1e-9:.3f} s apart at least)'
 
 
 class View(NamedTuple):
@@ -85,11 +95,12 @@ class Camera:
                 self._state = None
                 raise self._named(error) from None
             self._state = Finding(Level.WARN, f'{self._named(error)}: all metres are a guess '
-                                  f'from fallback_hfov_deg = {fallback_hfov_deg:g}')
+                                  f'from fallback_hfov_deg = {fallback_hfov_deg:g}',
+                                  'METRES_GUESSED')
             return View(Intrinsics.from_hfov(width, height, fallback_hfov_deg), None)
         self._state = None if match.exact else Finding(
             Level.WARN, f"stamps on '{self._input.topic}' are not those of the images: "
-            'camera_info was matched by frame_id')
+            f'camera_info was matched by frame_id{_gap_text(match)}', 'INFO_STAMPS_DIFFER')
         return view
 
     def _named(self, error: CameraInfoError) -> CameraInfoError:

@@ -30,10 +30,15 @@ class CameraInfoError(ValueError):
 
 
 class Match(NamedTuple):
-    """A camera_info for an image; ``exact`` where their stamps are equal."""
+    """
+    A camera_info for an image; ``exact`` where their stamps are equal.
+
+    ``gap_ns``: how far the nearest stamp of all infos at hand is away, where none is equal.
+    """
 
     info: CameraInfo
     exact: bool
+    gap_ns: int | None = None
 
 
 class CameraInfoStore:
@@ -89,7 +94,9 @@ class CameraInfoStore:
                 self._patient = True
                 return Match(self._by_stamp[key], exact=True)
             self._missed = key
-            return Match(self._of_frame(header.frame_id), exact=False)
+            gap = min((abs(stamp - key[1]) for frame, stamp in self._by_stamp
+                       if frame == header.frame_id), default=None)
+            return Match(self._of_frame(header.frame_id), exact=False, gap_ns=gap)
 
     def _of_frame(self, frame_id: str) -> CameraInfo:
         if self._latest is None:

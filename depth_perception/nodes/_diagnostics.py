@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from depth_perception.nodes._codes import code_of
 from depth_perception.timing import RateMeter, StageClock
 
 PERIOD_S = 1.0
@@ -30,15 +31,17 @@ class Level(IntEnum):
 
 
 class Finding(NamedTuple):
-    """One sentence about the state of the node."""
+    """One sentence about the state of the node, and its code, a key of _codes.CODES."""
 
     level: Level
     text: str
+    code: str
 
 
 class _Trouble(NamedTuple):
     level: Level
     text: str
+    code: str
     time: float
 
 
@@ -79,9 +82,9 @@ class Tally:
         Count a trouble, remember its text; return whether it is time to log it.
 
         An ERROR stands until the next output; after that, and for a WARN, the text is shown as
-        a warning for ten seconds.
+        a warning for ten seconds. An OK, which is no fault of the node, is shown as long.
         """
-        trouble = _Trouble(level, text, self._now())
+        trouble = _Trouble(level, text, code_of(name), self._now())
         with self._lock:
             self._counts[name] += number
             self._troubles[name] = trouble
@@ -103,8 +106,8 @@ class Tally:
         with self._lock:
             latest = sorted(self._troubles.values(), key=lambda trouble: -trouble.time)
             return [
-                Finding(trouble.level if trouble.time > self._last_output else Level.WARN,
-                        trouble.text)
+                Finding(trouble.level if trouble.time > self._last_output
+                        else min(trouble.level, Level.WARN), trouble.text, trouble.code)
                 for trouble in latest
                 if now - trouble.time < MEMORY_S
                 or (trouble.level == Level.ERROR and trouble.time > self._last_output)
@@ -112,11 +115,24 @@ class Tally:
 
 
 def summary(findings: Iterable[Finding], otherwise: str) -> Finding:
-    """Return the worst level and the texts that have it, ``otherwise`` where there are none."""
-    found = list(findings)
+    """
+    Sum up: the worst level, the texts that have it, and all codes, the worst first.
+
+    ``otherwise`` is the text where there are no findings, and OK the code then.
+    """
+    found = sorted(findings, key=lambda finding: -finding.level)
     worst = max((finding.level for finding in found), default=Level.OK)
     texts = dict.fromkeys(finding.text for finding in found if finding.level == worst)
-    return Finding(worst, '; '.join(texts) or otherwise)
+    codes = dict.fromkeys(finding.code for finding in found)
+    return Finding(worst, '; '.join(texts) or otherwise, ' '.join(codes) or 'OK')
+
+
+def sentences(findings: Iterable[Finding]) -> dict[str, str]:
+    """Return what is said under each code."""
+    texts: dict[str, dict[str, None]] = {}
+    for finding in findings:
+        texts.setdefault(finding.code, {})[finding.text] = None
+    return {code: '; '.join(said) for code, said in texts.items()}
 
 
 class Health:
@@ -182,6 +198,10 @@ class Health:
         if self._tally.trouble(name, text, level, number):
             self._node.get_logger().warning(text)
 
+    def note(self, name: str, text: str) -> None:
+        """Count what is no fault of the node, and show it for a while."""
+        self._trouble(name, text, Level.OK)
+
     def publish(self) -> None:
         """Publish the status now."""
         message = DiagnosticArray(status=[self.status()])
@@ -192,9 +212,10 @@ class Health:
         """Return the status as it is now."""
         now = time.monotonic()
         rate_in, rate_out = self.input_rate.rate_hz(now), self.output_rate.rate_hz(now)
-        found = summary([*self._findings(), *self._tally.findings()],
-                        f'{rate_in:.1f} Hz in, {rate_out:.1f} Hz out')
-        values = {**self._values(), 'input rate [Hz]': f'{rate_in:.2f}',
+        findings = [*self._findings(), *self._tally.findings()]
+        found = summary(findings, f'{rate_in:.1f} Hz in, {rate_out:.1f} Hz out')
+        values = {'codes': found.code, **sentences(findings), **self._values(),
+                  'input rate [Hz]': f'{rate_in:.2f}',
                   'output rate [Hz]': f'{rate_out:.2f}', 'received': 0, 'processed': 0,
                   'overwritten': 0,
                   **self._tally.counts(), **self._latencies()}

@@ -90,10 +90,11 @@ class EngineHost:
         status = self._engine.status
         self._log(status)
         if status.state in ('refused', 'failed'):
-            yield Finding(Level.WARN, status.text)
-        yield from (Finding(Level.WARN, text) for text in status.warnings)
+            yield Finding(Level.WARN, status.text, 'GPU_LOST' if status.gpu_lost
+                          else f'ENGINE_{status.state.upper()}')
+        yield from (Finding(Level.WARN, text, 'ENGINE_WARNING') for text in status.warnings)
         if status.state == 'building':
-            yield Finding(Level.OK, status.text)
+            yield Finding(Level.OK, status.text, 'ENGINE_BUILDING')
 
     def values(self) -> dict[str, object]:
         """Give the model, what runs it, and the verdict on its engine."""

@@ -141,14 +141,14 @@ class FocusInput:
         if self._fixed is not None and self._fixed.lost:
             yield Finding(Level.ERROR, (
                 f'{self._fixed.lost}, so which slice an image is cannot be told: start the '
-                "camera's sweep anew and call ~/restart_sweep"))
+                "camera's sweep anew and call ~/restart_sweep"), 'SWEEP_LOST')
         elif self._fixed is None and now - self._last_pair > SILENCE_S:
             yield Finding(Level.ERROR, (
                 'no image and focus have stamps that belong together: publish focus with the '
                 'stamp of its image, or raise sync_tolerance '
-                f'({self._config.sync_tolerance:g} s)'))
+                f'({self._config.sync_tolerance:g} s)'), 'STAMPS_NEVER_MATCH')
         elif now - self._last_stack > max(SILENCE_S, self._config.stack_timeout):
-            yield Finding(Level.WARN, self._why_incomplete())
+            yield Finding(Level.WARN, self._why_incomplete(), 'STACK_INCOMPLETE')
 
     def values(self) -> dict[str, object]:
         """Give how far the stack in the making is, and the focus distances of the last."""

@@ -20,6 +20,10 @@ from depth_perception.nodes._worker import Worker
 from depth_perception.point_cloud import PointCloudError
 from depth_perception.preprocessing import ImageError
 from depth_perception.stereo import StereoError
+from depth_perception.timing import RateMeter
+
+TOO_SLOW = 0.05         # this share of the frames is left out: it is shown
+STANDING_S = 2.0        # simulated time that does not move for so long is paused
 
 
 class SizeError(ValueError):
@@ -69,6 +73,8 @@ class FrameLoop:
         self._worker: Worker[_Queued] | None = None
         self._monitor = StampMonitor()
         self._every = False
+        self._left_out = RateMeter()
+        self._time_ns, self._time_moved = -1, time.monotonic()
         self.enabled = True
         # raises in the executor's thread, and so out of spin(), what ended the worker
         self._ended = node.create_guard_condition(self._raise_worker_error)
@@ -99,12 +105,37 @@ class FrameLoop:
             self._dropped()
 
     def findings(self) -> Iterator[Finding]:
-        """Say that the node was switched off, or that its time stands still at zero."""
+        """Say that the node was switched off, that its time stands still, or frames are many."""
         if not self.enabled:
-            yield Finding(Level.WARN, 'disabled; call the service ~/enable with data: true')
-        if not self._node.get_clock().now().nanoseconds:
+            yield Finding(Level.WARN, 'disabled; call the service ~/enable with data: true',
+                          'DISABLED')
+        now = self._node.get_clock().now().nanoseconds
+        if not now:
             yield Finding(Level.WARN, 'use_sim_time is true and nothing came on /clock: ages are '
-                          'unknown; start the simulator, or play the bag with --clock')
+                          'unknown; start the simulator, or play the bag with --clock',
+                          'NO_CLOCK')
+
+        elif self.time_stands():
+            yield Finding(Level.WARN, (
+                f'simulated time stands still at {now / NS_PER_S:.3f} s: the bag or the simulator '
+                'is paused'), 'CLOCK_STANDS')
+        yield from self._too_slow(time.monotonic())
+
+    def time_stands(self) -> bool:
+        """Whether ROS time is simulated and has not moved for two seconds; ask once a second."""
+        clock, steady = self._node.get_clock(), time.monotonic()
+        now = clock.now().nanoseconds
+        if now != self._time_ns:
+            self._time_ns, self._time_moved = now, steady
+        return clock.ros_time_is_active and now > 0 and steady - self._time_moved > STANDING_S
+
+    def _too_slow(self, now: float) -> Iterator[Finding]:
+        rate_in, rate_out, left_out = (rate.rate_hz(now) for rate in (
+            self._health.input_rate, self._health.output_rate, self._left_out))
+        if left_out > TOO_SLOW * rate_in:
+            yield Finding(Level.OK, (
+                f'{rate_in:.1f} Hz in, {rate_out:.1f} Hz out: frames come faster than they are '
+                'processed, and `process: newest` leaves the older ones out'), 'TOO_SLOW')
 
     def _dropped(self) -> None:
         if self._every:
@@ -112,6 +143,7 @@ class FrameLoop:
                               'queue is full: the oldest is lost; raise queue_size or play slower')
         else:
             self._health.count('overwritten')
+            self._left_out.tick(time.monotonic())
 
     def _watch_stamp(self, stamp: int) -> None:
         step = self._monitor.step(stamp)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import time
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
-from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSHistoryPolicy,
+    QoSProfile,
+    QoSReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from depth_perception.nodes._diagnostics import Finding, Level
 from depth_perception.nodes._messages import ColorImage, compressed_to_rgb, to_rgb
+from depth_perception.nodes._transport import CURE, Sender, sender
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:     # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 SILENCE_S = 2.0
 
@@ -70,43 +83,107 @@ class Input:
         topic = node.resolve_topic_name(name)
         self.topic = f'{topic}/compressed' if message_type is CompressedImage else topic
         self._last = time.monotonic()
+        self._refused = ''      # the policy for which DDS refused a publisher, by its event
         self._subscription = node.create_subscription(
             message_type, self.topic, self._on_message, qos,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
             qos_overriding_options=_overridable(node, self.topic, qos))
-        self._reliable = qos.reliability == QoSReliabilityPolicy.RELIABLE  # after the overrides
+        self._qos = qos         # after the overrides
 
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
     def complaint(self) -> Finding | None:
-        """Say why nothing comes in, once that has lasted two seconds."""
+        """Say why nothing comes in, once that has lasted two seconds; or not from everybody."""
         silent_s = time.monotonic() - self._last
         if silent_s < SILENCE_S:
-            return None
-        return Finding(Level.ERROR, self._why(silent_s))
+            return self._unheard() if self._refused else None
+        return self._why(silent_s)
 
     def _on_message(self, message: Any) -> None:
         self._last = time.monotonic()
         self._callback(message)
 
-    def _why(self, silent_s: float) -> str:
+    def _on_incompatible(self, event: Any) -> None:
+        self._refused = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        self._node.get_logger().warning(
+            f"a publisher on '{self.topic}' offers another {self._refused} than is asked for")
+
+    def _unheard(self) -> Finding | None:
+        """Say that somebody is not heard while others are."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        unfit = [each for each in publishers if not self._fits(each)]
+        if not unfit:
+            self._refused = ''      # it is gone
+            return None
+        return Finding(Level.WARN, (
+            f"of {len(publishers)} publishers on '{self.topic}' {len(unfit)} cannot be heard: "
+            f'{self._mismatch(unfit)}'), 'QOS_INCOMPATIBLE')
+
+    def _fits(self, publisher: Any) -> bool:
+        compatible, _ = qos_check_compatible(publisher.qos_profile, self._qos)
+        return compatible != QoSCompatibility.ERROR
+
+    def _mismatch(self, publishers: Sequence[Any]) -> str:
+        """Tell policy by policy what the publishers offer and the node wants."""
+        offered = publishers[0].qos_profile
+        found = [
+            f'{name} is {getattr(offered, name).name.lower()}, wanted is '
+            f'{getattr(self._qos, name).name.lower()}'
+            for name in ('reliability', 'durability', 'liveliness')
+            if getattr(offered, name) != getattr(self._qos, name)
+            and name in (self._refused or name)]
+        return '; '.join(found) or self._refused or 'see `ros2 topic info -v`'
+
+    def _why(self, silent_s: float) -> Finding:
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         if not publishers:
-            return (f"no publisher on '{self.topic}' (input '{self._name}'); start the camera or "
-                    f'remap {self._name}:=/its/topic')
+            return Finding(Level.ERROR, (
+                f"no publisher on '{self.topic}' (input '{self._name}'); start the camera or "
+                f'remap {self._name}:=/its/topic'), 'NO_PUBLISHER')
         wanted = f'{self._type.__module__.split(".")[0]}/msg/{self._type.__name__}'
         types = {publisher.topic_type for publisher in publishers}
         if wanted not in types:
-            return (f"'{self.topic}' carries {', '.join(sorted(types))}, not {wanted}; remap "
-                    f'{self._name} or set image_transport')
-        if self._reliable and all(publisher.qos_profile.reliability
-                                  == QoSReliabilityPolicy.BEST_EFFORT for publisher in publishers):
+            return Finding(Level.ERROR, (
+                f"'{self.topic}' carries {', '.join(sorted(types))}, not {wanted}; remap "
+                f'{self._name} or set image_transport'), 'WRONG_TYPE')
+        if not any(map(self._fits, publishers)):
+            return Finding(Level.ERROR, self._why_unfit(publishers), 'QOS_INCOMPATIBLE')
+        return self._why_silent(publishers, silent_s)
+
+    def _why_unfit(self, publishers: Sequence[Any]) -> str:
+        wanted = QoSReliabilityPolicy.RELIABLE
+        if self._qos.reliability == wanted and all(
+                each.qos_profile.reliability != wanted for each in publishers):
             return (f"'{self.topic}' is published best effort only, which `process: every` cannot "
                     'take; make the publisher reliable or use `process: newest`')
-        return (f"nothing received on '{self.topic}' for {silent_s:.0f} s although it has a "
-                'publisher; if large images vanish, start it with FASTDDS_BUILTIN_TRANSPORTS='
-                'DEFAULT?sockets_size=8MB and without ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST')
+        return (f"'{self.topic}' is published with another QoS than the node asks for: "
+                f'{self._mismatch(publishers)}; change the publisher, or set '
+                f'qos_overrides.{self.topic}.subscription')
+
+    def _why_silent(self, publishers: Sequence[Any], silent_s: float) -> Finding:
+        silence = f"nothing received on '{self.topic}' for {silent_s:.0f} s although it has a "
+        small = self._small_sender(publishers)
+        if small is None:
+            return Finding(Level.ERROR, (
+                f'{silence}publisher; if large images vanish, start it with {CURE} and without '
+                'ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST'), 'SILENT_PUBLISHER')
+        return Finding(Level.ERROR, (
+            f'{silence}publisher: process {small.pid} ({small.command}) has the default '
+            f'transport, whose shared memory of {small.segment_bytes / 1024:.0f} KiB loses larger '
+            f'images; start it with {CURE}'), 'TRANSPORT_TOO_SMALL')
+
+    def _small_sender(self, publishers: Sequence[Any]) -> Sender | None:
+        """Return a publisher on this host whose images do not fit into its shared memory."""
+        if self._qos.reliability != QoSReliabilityPolicy.BEST_EFFORT:
+            return None     # what is lost is sent again
+        own = [each.endpoint_gid
+               for each in self._node.get_subscriptions_info_by_topic(self.topic)
+               if each.node_name == self._node.get_name()
+               and each.node_namespace == self._node.get_namespace()]
+        found = (sender(each.endpoint_gid, own[0]) for each in publishers if own)
+        return next((each for each in found if each is not None and each.is_small), None)
 
 
 def _overridable(node: Node, topic: str, qos: QoSProfile) -> QoSOverridingOptions:

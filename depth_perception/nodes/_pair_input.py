@@ -114,7 +114,7 @@ class PairMaker:
         complaints = [each.complaint() for each in self._inputs]
         yield from filter(None, complaints)
         if not any(complaints) and time.monotonic() - self._last_pair > SILENCE_S:
-            yield Finding(Level.ERROR, self._why_unpaired())
+            yield Finding(Level.ERROR, self._why_unpaired(), 'STAMPS_NEVER_MATCH')
         yield from filter(None, [self._camera.finding()])
 
     def values(self) -> dict[str, object]:

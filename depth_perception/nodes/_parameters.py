@@ -175,8 +175,9 @@ class ParameterServer(Generic[Config]):
         for values that do not fit together.
     on_change : callable, optional
         ``on_change(config, names)`` before a change takes effect, with the field names that
-        change; a ValueError refuses it, and its text is the reason that the user reads.
-        May also be set later as an attribute.
+        change; a ValueError refuses it, its text is what the user reads. May be set later too.
+    on_refused : callable
+        Gets the reason of each refusal as well.
 
     Attributes
     ----------
@@ -191,8 +192,10 @@ class ParameterServer(Generic[Config]):
         node: Node,
         config_type: type[Config],
         on_change: Callable[[Config, set[str]], None] | None = None,
+        on_refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.on_change = on_change
+        self._on_refused = on_refused
         self.frozen = False
         self._node = node
         self._fields = {ros_name(item): item for item in fields(config_type)}
@@ -275,6 +278,7 @@ class ParameterServer(Generic[Config]):
         try:
             self._apply(mine)
         except ValueError as error:
+            self._on_refused(str(error))
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 

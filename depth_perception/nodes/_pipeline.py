@@ -15,6 +15,9 @@ from depth_perception.nodes._lifecycle import attempt
 from depth_perception.nodes._outputs import DepthFrame, Outputs
 from depth_perception.nodes._parameters import ParameterServer
 
+# What a bag or a simulator that is paused brings about.
+SILENT_WHEN_PAUSED = ('SILENT_PUBLISHER', 'STAMPS_NEVER_MATCH')
+
 
 class FrameMaker(Protocol):
     """What a node does itself: it makes a DepthFrame out of the messages of its inputs."""
@@ -53,13 +56,18 @@ class Pipeline(ManagedEntity):
         Frozen dataclass of the node's parameters, with those of InputParameters.
     maker : FrameMaker
         Makes the frames that are published.
+    on_change : callable, optional
+        ``on_change(config, names)`` before parameters change while the node is configured; a
+        ValueError refuses, and its text is the reason.
 
     """
 
-    def __init__(self, node: LifecycleNode, config_type: type, maker: FrameMaker) -> None:
+    def __init__(self, node: LifecycleNode, config_type: type, maker: FrameMaker,
+                 on_change: Callable[[Any, set[str]], None] | None = None) -> None:
         self._node = node
         self._maker = maker
-        self._parameters = ParameterServer(node, config_type)
+        self._parameters = ParameterServer(node, config_type, on_refused=self._refused)
+        self._on_change = on_change
         self._health = Health(node, self._findings, self._values)
         self._loop = FrameLoop(node, self._health, self._process)
         self._outputs = Outputs(node, [])
@@ -100,6 +108,7 @@ class Pipeline(ManagedEntity):
         self._parameters.check()
         self._outputs = self._maker.configure(self._parameters.config)
         self._parameters.frozen = True
+        self._parameters.on_change = self._on_change
         self._state = 'inactive'
 
     def _activate(self) -> None:
@@ -119,11 +128,15 @@ class Pipeline(ManagedEntity):
         self._outputs = Outputs(self._node, [])
         self._maker.clean_up()
         self._parameters.frozen = False
+        self._parameters.on_change = None
         self._state = 'unconfigured'
 
     def _shut_down(self) -> None:
         self._clean_up()
         self._state = 'finalized'
+
+    def _refused(self, reason: str) -> None:
+        self._health.note('parameters refused', f'parameter refused: {reason}')
 
     def _process(self, item: Any) -> bool:
         """Turn an item into what is subscribed; False where that is nothing."""
@@ -138,18 +151,26 @@ class Pipeline(ManagedEntity):
         """Say why nothing comes out, or what is doubtful about it."""
         name = self._node.get_fully_qualified_name()
         if self._state == 'finalized':
-            yield Finding(Level.ERROR, 'shut down for good; start the node anew')
+            yield Finding(Level.ERROR, 'shut down for good; start the node anew', 'FINALIZED')
         elif self._state == 'unconfigured':
-            yield Finding(Level.ERROR, f'not configured: {self._fault}' if self._fault else
-                          f'not configured; call `ros2 lifecycle set {name} configure`')
+            yield Finding(
+                Level.ERROR, f'not configured: {self._fault}', 'CONFIGURE_FAILED',
+            ) if self._fault else Finding(
+                Level.ERROR, f'not configured; call `ros2 lifecycle set {name} configure`',
+                'UNCONFIGURED')
         elif self._state == 'inactive':
-            yield Finding(Level.ERROR, f'not active: {self._fault}') if self._fault else Finding(
-                Level.WARN, f'not active; call `ros2 lifecycle set {name} activate`')
+            yield Finding(
+                Level.ERROR, f'not active: {self._fault}', 'ACTIVATE_FAILED',
+            ) if self._fault else Finding(
+                Level.WARN, f'not active; call `ros2 lifecycle set {name} activate`', 'INACTIVE')
         else:
-            yield from self._loop.findings()
-            yield from self._maker.findings()
+            loop = list(self._loop.findings())
+            yield from loop
+            paused = any(finding.code in ('NO_CLOCK', 'CLOCK_STANDS') for finding in loop)
+            yield from (finding for finding in self._maker.findings()
+                        if not paused or finding.code not in SILENT_WHEN_PAUSED)
             if not self._outputs.wanted():
-                yield Finding(Level.OK, 'idle: no output has a subscriber')
+                yield Finding(Level.OK, 'idle: no output has a subscriber', 'IDLE')
 
     def _values(self) -> dict[str, object]:
         return {'state': self._state, 'process': self._parameters.config.process,

@@ -254,15 +254,18 @@ class Streamer(ManagedEntity):
 
     def _findings(self) -> Iterator[Finding]:
         if self._failure:
-            yield Finding(Level.ERROR, f'not configured: {self._failure}')
+            yield Finding(
+                Level.ERROR, f'not configured: {self._failure}', 'CONFIGURE_FAILED')
         elif not self._active:
-            yield Finding(Level.WARN, 'not active; ros2 lifecycle set NODE configure, activate')
+            yield Finding(Level.WARN, 'not active; ros2 lifecycle set NODE configure, activate',
+                          'INACTIVE')
         if self._end:
-            yield Finding(Level.WARN, self._end)
+            yield Finding(Level.WARN, self._end, 'SOURCE_ENDED')
         if self._source is not None and self._source.skipped:
             name, reason = list(self._source.skipped.items())[-1]
             count = len(self._source.skipped)
-            yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}')
+            yield Finding(Level.WARN, f'{count} files cannot be read, the last: {name}: {reason}',
+                          'FILES_UNREADABLE')
         if self._active and not self._end:
             yield self._pace()
         if self._source is not None:
@@ -276,8 +279,8 @@ class Streamer(ManagedEntity):
             return Finding(Level.WARN, (
                 f'the source gives {rate_hz:.1f} of the {asked_hz:g} frames a second asked; '
                 'lower rate_hz or the image size'
-            ))
-        return Finding(Level.OK, f'{rate_hz:.1f} frames a second')
+            ), 'SOURCE_SLOW')
+        return Finding(Level.OK, f'{rate_hz:.1f} frames a second', 'STREAMING')
 
     def _values(self) -> dict[str, object]:
         config = self._settings.config

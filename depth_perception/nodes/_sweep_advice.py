@@ -72,7 +72,7 @@ class SweepAdvice:
             meaning = MEANING[verdict.kind].format(
                 side='nearer' if verdict.side == 'near' else 'farther away')
             yield Finding(Level.WARN, f'too few defocus cues, depth is a guess: {meaning}'
-                          f'{self._asked}')
+                          f'{self._asked}', 'FEW_DEFOCUS_CUES')
 
     def values(self) -> dict[str, object]:
         """Give the share of the textured image in which sharpness tells the depth."""

@@ -87,7 +87,7 @@ class CameraFeed:
         if self._optics is not None and self._optics.unknown:
             yield Finding(Level.WARN, (
                 'no camera_info is published: set camera_info_file or hfov_deg'
-            ))
+            ), 'CAMERA_UNKNOWN')
 
     def values(self) -> dict[str, object]:
         """Nothing more."""

@@ -147,7 +147,8 @@ class DepthMaker:
         if silent:
             yield Finding(Level.WARN, (
                 f'model {self._estimator.spec.name} gives relative depth without metres: '
-                f'{", ".join(silent)} stays silent; use ~/relative_depth/image or a metric model'))
+                f'{", ".join(silent)} stays silent; use ~/relative_depth/image or a metric model'),
+                'RELATIVE_WITHOUT_METRES')
         yield from filter(None, [self._input.complaint(), self._camera.finding()])
         yield from self._host.findings()
 

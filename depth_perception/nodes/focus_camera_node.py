@@ -160,7 +160,7 @@ class FocusCameraFeed:
         """Say what was wrong with the last command."""
         yield from self._camera.findings()
         if self._complaint:
-            yield Finding(Level.WARN, self._complaint)
+            yield Finding(Level.WARN, self._complaint, 'COMMAND_REFUSED')
 
     def values(self) -> Mapping[str, object]:
         """Give the range of the sweep."""

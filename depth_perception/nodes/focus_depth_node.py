@@ -216,7 +216,7 @@ class FocusDepthMaker:
         yield from self._advice.findings()
         yield from self._host.findings()
         if self._unknown_lens:
-            yield Finding(Level.WARN, self._unknown_lens)
+            yield Finding(Level.WARN, self._unknown_lens, 'UNKNOWN_LENS')
 
     def values(self) -> dict[str, object]:
         """Give the model, what runs it, and how the stacks are."""
