@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+import threading
 
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from depth_perception import inference
 from depth_perception.inference import EngineSettings
 from depth_perception.inference.serving import ServingEngine, Status
-from depth_perception.model_spec import DEFAULT_MODEL
+from depth_perception.model_spec import DEFAULT_MODEL, ModelError, ModelSpec, find_model, read_spec
 from depth_perception.nodes._diagnostics import Finding, Level
+from depth_perception.nodes._model_loader import ModelLoader
 from depth_perception.nodes._parameters import parameter
 
 
@@ -43,6 +46,40 @@ class EngineParameters:
         0, 'CPU threads of the model; 0: one for each core', limits=(0, 256), at_configure=True)
 
 
+def settings_of(config: EngineParameters) -> EngineSettings:
+    """Give the parameters to what makes engines."""
+    return EngineSettings(
+        backend=config.backend, precision=config.precision, threads=config.threads,
+        engine_file=config.engine_file_path, force=config.force_engine_update,
+        calibration=config.calibration_images)
+
+
+def check_swap(old: ModelSpec, new: ModelSpec) -> None:
+    """
+    Check that a model can take the place of another one while the node works.
+
+    Raises
+    ------
+    ModelError
+        If the node would need other inputs or topics.
+
+    """
+    for name, meaning in (('frames', 'images a frame'), ('frames_range', 'sizes of a stack'),
+                          ('extra_inputs', 'inputs beside the image'),
+                          ('confidence', 'confidence (~/confidence)')):
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            raise ModelError(_other_topics(new, meaning, before, after))
+    if (old.output_kind == 'relative') != (new.output_kind == 'relative'):
+        raise ModelError(_other_topics(new, 'kind of depth', old.output_kind, new.output_kind))
+
+
+def _other_topics(new: ModelSpec, meaning: str, before: object, after: object) -> str:
+    return (f'model {new.name} differs in {meaning}: {after} after {before}, which needs other '
+            'topics; first `ros2 lifecycle set NODE deactivate`, then cleanup, set it, and '
+            'configure')
+
+
 class EngineHost:
     """
     Holds a node's engine and offers ``~/rebuild_engine``.
@@ -56,7 +93,11 @@ class EngineHost:
 
     def __init__(self, node: Node) -> None:
         self._engine: ServingEngine | None = None
+        self._model = self._wanted = ''     # names of what serves, and of what shall
         self._node = node
+        # the loader's thread may not touch parameters: this calls back in the executor's
+        self._failed = node.create_guard_condition(self._keep_the_old_one)
+        self._loader = ModelLoader(self._failed.trigger)
         self._told = Status('plain', '')
         node.create_service(Trigger, '~/rebuild_engine', self._on_rebuild)
 
@@ -71,14 +112,54 @@ class EngineHost:
 
         """
         self.close()
-        self._engine = inference.serve(config.model, EngineSettings(
-            backend=config.backend, precision=config.precision, threads=config.threads,
-            engine_file=config.engine_file_path, force=config.force_engine_update,
-            calibration=config.calibration_images))
+        self._loader.refusal = ''
+        self._engine = inference.serve(config.model, settings_of(config))
+        self._model = self._wanted = config.model
         return self._engine
+
+    def change(self, config: EngineParameters) -> None:
+        """
+        Load another model in the background; `take` gives it between two frames.
+
+        Raises
+        ------
+        ModelError
+            If it is not found or no model, does not fit the node, or another one is being loaded.
+
+        """
+        if config.model == self._wanted:
+            return
+        if config.model != self._model:
+            check_swap(self._engine.spec, read_spec(find_model(config.model)))
+            if config.engine_file_path:
+                raise ModelError('engine_file_path is set, which is of the model that serves; '
+                                 'deactivate, clean up, set both, and configure')
+        self._loader.start(
+            config.model, lambda: inference.serve(config.model, settings_of(config)))
+        self._wanted = config.model
+
+    def take(self) -> ServingEngine | None:
+        """Return an engine that serves from now on; for the worker's thread, between frames."""
+        loaded = self._loader.take()
+        if loaded is None:
+            return None
+        old, self._engine, self._model = self._engine, loaded.engine, loaded.model
+        self._node.get_logger().info(f'model {self._engine.spec.name} serves')
+        # giving back memory takes its time, and a build that runs has to be stopped
+        threading.Thread(target=old.close, name='engine close').start()
+        return self._engine
+
+    def _keep_the_old_one(self) -> None:
+        """Set the parameter back to what serves: it shall tell the truth."""
+        if not self._loader.refusal:    # yet another one was asked for meanwhile
+            return
+        self._wanted = self._model
+        self._node.get_logger().error(self._loader.refusal)
+        self._node.set_parameters([Parameter('model', value=self._model)])
 
     def close(self) -> None:
         """Give the engine's memory back; there may be none."""
+        self._loader.close()
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -87,6 +168,12 @@ class EngineHost:
         """Say what is wrong with the engine, or that it is being built."""
         if self._engine is None:
             return
+        if self._loader.loading:
+            yield Finding(Level.OK, f'model {self._loader.loading} is being loaded; '
+                          f'{self._engine.spec.name} serves meanwhile', 'MODEL_LOADING')
+        if self._loader.refusal:
+            yield Finding(Level.WARN, f'{self._loader.refusal}; {self._engine.spec.name} serves '
+                          'on', 'MODEL_REFUSED')
         status = self._engine.status
         self._log(status)
         if status.state in ('refused', 'failed'):

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 from depth_perception import inference
 from depth_perception.estimator import DepthEstimator
 from depth_perception.geometry import Intrinsics
+from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.nodes._camera import Camera, View
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
@@ -38,6 +39,7 @@ from depth_perception.nodes._parameter_groups import (
     RangeParameters,
     StereoParameters,
 )
+from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._pipeline import Pipeline
 from depth_perception.nodes._stereo_outputs import StereoOutput
 
@@ -50,10 +52,15 @@ class DepthConfig(InputParameters, RangeParameters, DepthImageParameters, CloudP
                   StereoParameters, EngineParameters):
     """Parameters of the depth node."""
 
+    model: str = parameter(
+        DEFAULT_MODEL, 'name or path of an exported model; another one is loaded in the '
+        'background and serves from a frame on')
+
     def __post_init__(self) -> None:
         """Check values against each other."""
         self.check_range()
         self.check_colors()
+        self.check_cloud()
         self.check_stereo()
 
 
@@ -92,6 +99,11 @@ class DepthMaker:
         trust = [ConfidenceOutput(self._node)] if engine.spec.confidence else []
         return Outputs(self._node, (relative or metric) + trust)
 
+    def change(self, config: DepthConfig, changed: set[str]) -> None:
+        """Follow ``model``; the other parameters are read at each frame."""
+        if 'model' in changed:
+            self._host.change(config)
+
     def activate(self, config: DepthConfig, put: Callable[[Header, Any], None],
                  health: Health) -> None:
         """Subscribe."""
@@ -118,6 +130,9 @@ class DepthMaker:
     def make(self, item: Image | CompressedImage, config: DepthConfig,
              health: Health) -> DepthFrame:
         """Estimate the depth of an image, in the worker's thread."""
+        engine = self._host.take()
+        if engine is not None:
+            self._estimator = DepthEstimator(engine)
         color = received_color(item)
         view = self._view(item.header, color, config)
         image = color.array
@@ -176,7 +191,8 @@ class DepthNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__('depth_node')
-        self.add_managed_entity(Pipeline(self, DepthConfig, DepthMaker(self)))
+        maker = DepthMaker(self)
+        self.add_managed_entity(Pipeline(self, DepthConfig, maker, on_change=maker.change))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -271,7 +271,7 @@ def test_enable_switches_the_node_off_and_on(graph, camera, node, subscribed):
 
 
 def test_what_is_read_when_configured_is_refused_while_active(graph, node):
-    for name, value in (('model', 'other'), ('backend', 'cpu'), ('threads', 1),
+    for name, value in (('backend', 'cpu'), ('precision', 'fp16'), ('threads', 1),
                         ('process', 'every'), ('queue_size', 5),
                         ('image_transport', 'compressed')):
         answer = graph.set_parameter(node, name, value)
