@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 import open3d as o3d
 
+from depth_perception.cloud_voxels import voxel_downsample
 from depth_perception.geometry import Intrinsics
-from depth_perception.point_cloud import CloudBuilder, flying_pixel_mask, voxel_downsample
+from depth_perception.point_cloud import CloudBuilder, flying_pixel_mask
 
 try:
     from sensor_msgs.msg import PointField

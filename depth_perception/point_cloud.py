@@ -119,8 +119,10 @@ def unpack_rgb(packed: np.ndarray) -> np.ndarray:
 
 def valid_points(cloud: np.ndarray) -> np.ndarray:
     """Points of a cloud (..., 4) that have a position -> (N, 4) float32, in the cloud's order."""
-    points = np.asarray(cloud, np.float32).reshape(-1, 4)
-    return points[np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])]
+    points = np.ascontiguousarray(cloud, np.float32).reshape(-1, 4)
+    found = np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])
+    # 16 bytes seen as one element: picking rows of four is ten times slower
+    return points.view(np.complex128)[found, 0].view(np.float32).reshape(-1, 4)
 
 
 def flying_pixel_mask(depth: np.ndarray, relative_step: float) -> np.ndarray:
@@ -145,65 +147,6 @@ def flying_pixel_mask(depth: np.ndarray, relative_step: float) -> np.ndarray:
     nearest = cv2.erode(np.where(np.isnan(depth), np.float32(np.inf), depth),
                         np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     return depth > nearest * np.float32(1.0 + relative_step)
-
-
-def voxel_downsample(cloud: np.ndarray, voxel_size: float) -> np.ndarray:
-    """One point per occupied cube: the mean position and the mean colour of the points in it.
-
-    Parameters
-    ----------
-    cloud : (..., 4) float32
-        Points without position are dropped.
-    voxel_size : float
-        Edge of a cube, metres; cubes are aligned to the origin.
-
-    Returns
-    -------
-    (M, 4) float32
-
-    Raises
-    ------
-    PointCloudError
-        If `voxel_size` is not positive, or too small for the size of the cloud.
-    """
-    if not voxel_size > 0.0:
-        raise PointCloudError(f'voxel size is {voxel_size:g} m; it must be above 0')
-    points = valid_points(cloud)
-    if not len(points):
-        return points
-    # columns: NumPy reduces and sorts contiguous arrays an order of magnitude faster
-    x, y, z, packed = np.ascontiguousarray(points.T)
-    keys = _voxel_keys((x, y, z), voxel_size)
-    order = np.argsort(keys, kind='stable')     # fast on runs, and neighbours share a cube
-    keys = keys[order]
-    starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
-    counts = np.diff(starts, append=len(keys))
-    means = np.empty((len(starts), 4), np.float32)
-    for axis, values in enumerate((x, y, z)):
-        # double: float32 sums of thousands of points lose the millimetre
-        means[:, axis] = np.add.reduceat(values[order].astype(np.float64), starts) / counts
-    colours = np.add.reduceat(unpack_rgb(packed[order]), starts, axis=0, dtype=np.uint32)
-    means[:, 3] = pack_rgb(np.rint(colours / counts[:, None]).astype(np.uint8))
-    return means
-
-
-def _voxel_keys(xyz: tuple[np.ndarray, ...], voxel_size: float) -> np.ndarray:
-    """One integer per point (N,), equal for points in the same cube."""
-    keys = np.zeros(len(xyz[0]), np.int64)
-    total = 1.0
-    for values in xyz:
-        cell = values.astype(np.float64)        # float32 puts points into the wrong cube
-        cell /= voxel_size
-        np.floor(cell, out=cell)
-        cell -= cell.min()
-        count = cell.max() + 1.0
-        total *= count
-        if total >= 2.0 ** 62:
-            raise PointCloudError(f'voxel size is {voxel_size:g} m: more cubes than can be '
-                                  'counted; use larger voxels or limit the depth')
-        keys *= int(count)
-        keys += cell.astype(np.int64)
-    return keys
 
 
 def write_ply(path: str | Path, cloud: np.ndarray) -> None:

@@ -172,13 +172,22 @@ class CloudWriter:
         self._view: np.ndarray | None = None
 
     def prepare(self, height: int, width: int) -> np.ndarray:
-        """Return the points to write into, (H, W, 4) float32; height 1 for a plain list."""
+        """Return the points to write into, (H, W, 4) float32; some may have no position."""
         msg = self._message
         if self._view is None or self._view.shape[:2] != (height, width):
             msg.height, msg.width, msg.row_step = height, width, 16 * width
+            msg.is_dense = False
             msg.data = array.array('B', bytes(msg.row_step * height))
             self._view = np.frombuffer(msg.data, np.float32).reshape(height, width, 4)
         return self._view
+
+    def fill(self, points: np.ndarray) -> None:
+        """Take a plain list (N, 4) float32 of points that all have a position."""
+        msg = self._message
+        msg.height, msg.width, msg.row_step = 1, len(points), 16 * len(points)
+        msg.is_dense = True
+        msg.data = array.array('B', points.tobytes())
+        self._view = None
 
     def message(self, header: Header) -> PointCloud2:
         """Return the message, the same object each time, under a copy of `header`."""

@@ -14,11 +14,13 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
+from depth_perception.cloud_filters import CloudFilters
+from depth_perception.cloud_voxels import voxel_downsample
 from depth_perception.colorize import colorize
 from depth_perception.geometry import Intrinsics
 from depth_perception.nodes._messages import CloudWriter, ImageWriter, camera_info, copy_header
 from depth_perception.nodes._parameter_groups import CloudParameters, DepthImageParameters
-from depth_perception.point_cloud import CloudBuilder, flying_pixel_mask, voxel_downsample
+from depth_perception.point_cloud import CloudBuilder, valid_points
 from depth_perception.timing import StageClock
 
 Ready = tuple[Publisher, Any]       # a message and where it goes
@@ -213,33 +215,33 @@ class CloudOutput:
         self._writer = CloudWriter()
         self._camera: tuple[Intrinsics, int] | None = None
         self._builder: CloudBuilder | None = None
+        self._filters: CloudFilters | None = None
         self._organised: np.ndarray | None = None
 
     def messages(self, frame: DepthFrame, config: CloudParameters) -> Iterator[Ready]:
         """Make the message."""
-        builder = self._builder_for(frame.intrinsics, config.cloud_stride)
-        depth = frame.depth
-        if config.cloud_flying_pixel_filter:
-            depth = depth.copy()
-            depth[flying_pixel_mask(depth, config.cloud_flying_pixel_step)] = np.nan
-        if config.cloud_voxel_size > 0.0:
-            self._fill_list(builder, depth, frame, config.cloud_voxel_size)
-        else:
-            view = self._writer.prepare(builder.height, builder.width)
-            builder.fill(depth, frame.image, view, frame.channel_order)
+        self._follow(frame.intrinsics, config.cloud_stride)
+        depth = self._filters(frame.depth, frame.image, config.cloud_filters(),
+                              frame.channel_order)
+        builder, organised = self._builder, not config.cloud_voxel_size and config.cloud_organized
+        cloud = self._writer.prepare(builder.height, builder.width) if organised else self._list()
+        builder.fill(depth, frame.image, cloud, frame.channel_order)
+        if not organised:
+            size = config.cloud_voxel_size
+            self._writer.fill(voxel_downsample(cloud, size) if size else valid_points(cloud))
         yield self._publisher, self._writer.message(frame.header)
 
-    def _builder_for(self, intrinsics: Intrinsics, stride: int) -> CloudBuilder:
-        if self._builder is None or self._camera != (intrinsics, stride):
+    def _follow(self, intrinsics: Intrinsics, stride: int) -> None:
+        """Make builder and filters for a new camera."""
+        if self._camera != (intrinsics, stride):
             self._builder = CloudBuilder(intrinsics, stride)
+            self._filters = CloudFilters(intrinsics)
             self._camera = intrinsics, stride
             self._organised = None
-        return self._builder
 
-    def _fill_list(self, builder: CloudBuilder, depth: np.ndarray, frame: DepthFrame,
-                   voxel_size: float) -> None:
+    def _list(self) -> np.ndarray:
+        """Return where the points of which a list is made are written."""
         if self._organised is None:
-            self._organised = np.empty((builder.height, builder.width, 4), np.float32)
-        builder.fill(depth, frame.image, self._organised, frame.channel_order)
-        points = voxel_downsample(self._organised, voxel_size)
-        np.copyto(self._writer.prepare(1, len(points))[0], points)
+            shape = (self._builder.height, self._builder.width, 4)
+            self._organised = np.empty(shape, np.float32)
+        return self._organised

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import inf
 
+from depth_perception.cloud_filters import CloudFilterSettings
 from depth_perception.colorize import COLORMAPS
 from depth_perception.nodes._parameters import parameter, ros_name
 from depth_perception.stereo import FILLS
@@ -58,15 +59,75 @@ class CloudParameters:
     cloud_stride: int = parameter(
         1, 'every n-th pixel of every n-th row becomes a point', name='point_cloud.stride',
         limits=(1, 64))
+    cloud_organized: bool = parameter(
+        True, 'true: a point for each pixel, NaN where there is none; false: a plain list of the '
+        'valid points', name='point_cloud.organized')
     cloud_voxel_size: float = parameter(
         0.0, 'edge of the cubes in which points are averaged; the cloud is then a plain list; '
-        '0: organised, no averaging', name='point_cloud.voxel_size', unit='m', limits=(0.0, 10.0))
+        '0: no averaging', name='point_cloud.voxel_size', unit='m', limits=(0.0, 10.0))
+    cloud_min_range: float = parameter(
+        0.0, 'points nearer to the camera are left out', name='point_cloud.min_range', unit='m',
+        limits=(0.0, 1000.0))
+    cloud_max_range: float = parameter(
+        inf, 'points farther from the camera are left out', name='point_cloud.max_range',
+        unit='m', limits=(0.01, inf))
+    cloud_min_height: float = parameter(
+        -inf, 'lower points are left out; heights count from the ground, which lies '
+        'camera_height below the camera', name='point_cloud.min_height', unit='m',
+        limits=(-inf, inf))
+    cloud_max_height: float = parameter(
+        inf, 'higher points are left out', name='point_cloud.max_height', unit='m',
+        limits=(-inf, inf))
+    cloud_camera_height: float = parameter(
+        0.0, 'of the camera above the ground; 0: heights count from the camera',
+        name='point_cloud.camera_height', unit='m', limits=(-1000.0, 1000.0))
+    cloud_camera_pitch_deg: float = parameter(
+        0.0, 'of the camera on a level robot, as in its URDF; positive looks down',
+        name='point_cloud.camera_pitch_deg', unit='deg', limits=(-90.0, 90.0))
+    cloud_camera_roll_deg: float = parameter(
+        0.0, 'of the camera on a level robot, as in its URDF; positive tilts to the right',
+        name='point_cloud.camera_roll_deg', unit='deg', limits=(-180.0, 180.0))
     cloud_flying_pixel_filter: bool = parameter(
         False, 'drop points that hang in the air between a near and a far surface',
         name='point_cloud.flying_pixel_filter.enable')
     cloud_flying_pixel_step: float = parameter(
         0.05, 'a point flies when it lies this share of its depth behind a neighbour',
         name='point_cloud.flying_pixel_filter.relative_step', limits=(0.001, 1.0))
+    cloud_sky_filter: bool = parameter(
+        False, 'drop what looks like sky (bright, smooth, joined to the upper edge of the '
+        'picture) and lies above the horizon; for outdoor use: white walls look like sky',
+        name='point_cloud.sky_filter.enable')
+    cloud_sky_min_depth: float = parameter(
+        10.0, 'nearer points are never sky', name='point_cloud.sky_filter.min_depth', unit='m',
+        limits=(0.0, 1000.0))
+    cloud_outlier_filter: bool = parameter(
+        False, 'drop small islands of points that nothing beside them joins',
+        name='point_cloud.outlier_filter.enable')
+    cloud_outlier_min_points: int = parameter(
+        50, 'islands of fewer pixels are dropped', name='point_cloud.outlier_filter.min_points',
+        limits=(2, 1000000))
+    cloud_outlier_step: float = parameter(
+        0.05, 'neighbours within this share of their depth are on one island',
+        name='point_cloud.outlier_filter.relative_step', limits=(0.001, 1.0))
+
+    def check_cloud(self) -> None:
+        """Raise ValueError unless both ranges are in order."""
+        in_order(self, 'cloud_min_range', 'cloud_max_range')
+        in_order(self, 'cloud_min_height', 'cloud_max_height')
+
+    def cloud_filters(self) -> CloudFilterSettings:
+        """Give the values to what filters."""
+        return CloudFilterSettings(
+            min_range=self.cloud_min_range, max_range=self.cloud_max_range,
+            min_height=self.cloud_min_height, max_height=self.cloud_max_height,
+            camera_height=self.cloud_camera_height,
+            camera_pitch_deg=self.cloud_camera_pitch_deg,
+            camera_roll_deg=self.cloud_camera_roll_deg,
+            flying_pixel_step=self.cloud_flying_pixel_step
+            if self.cloud_flying_pixel_filter else 0.0,
+            sky_min_depth=self.cloud_sky_min_depth if self.cloud_sky_filter else inf,
+            island_points=self.cloud_outlier_min_points if self.cloud_outlier_filter else 0,
+            island_step=self.cloud_outlier_step)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class FocusDepthConfig(FocusInputParameters, RangeParameters, DepthImageParamete
         """Check values against each other."""
         self.check_range()
         self.check_colors()
+        self.check_cloud()
         self.check_stereo()
         self.check_focus_distances()
         in_order(self, 'sweep_nearest', 'sweep_farthest')

@@ -22,6 +22,7 @@ class PointCloudConfig(PairParameters, DepthImageParameters, CloudParameters):
         """Check values against each other."""
         self.check_range()
         self.check_colors()
+        self.check_cloud()
 
 
 class PointCloudNode(LifecycleNode):

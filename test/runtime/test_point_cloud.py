@@ -1,5 +1,4 @@
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from hypothesis.extra import numpy as hnp
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from depth_perception.point_cloud import (
     render_cloud,
     unpack_rgb,
     valid_points,
-    voxel_downsample,
     write_ply,
 )
 
@@ -102,6 +100,16 @@ def test_buffers_that_would_not_be_filled_are_refused():
         CloudBuilder(CAMERA, 0)
 
 
+def test_valid_points_are_those_with_all_three_coordinates():
+    cloud = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    cloud[0, 1, 0], cloud[1, 0, 1], cloud[1, 2, 2] = np.nan, np.inf, np.nan
+    cloud[0, 0, 3] = np.nan                 # a colour may be a NaN, bit by bit
+    expected = np.stack((cloud[0, 0], cloud[0, 2], cloud[1, 1]))
+    assert valid_points(cloud).tobytes() == expected.tobytes()
+    assert valid_points(cloud[:, ::2]).tobytes() == expected[:2].tobytes()   # not contiguous
+    assert valid_points(np.empty((0, 4), np.float32)).shape == (0, 4)
+
+
 @given(hnp.arrays(np.uint8, (3, 4, 3)))
 def test_packing_and_unpacking_a_colour_is_lossless(rgb):
     assert np.array_equal(unpack_rgb(pack_rgb(rgb)), rgb)
@@ -123,45 +131,6 @@ def test_a_slanted_floor_and_missing_depth_do_not_fly():
     depth[0, 0] = np.nan
     assert not flying_pixel_mask(depth, 0.05).any()
     assert flying_pixel_mask(depth, 0.03).any()
-
-
-def test_a_voxel_holds_the_mean_position_and_colour_of_its_points():
-    cloud = np.concatenate((points([[0.01, 0.02, 1.01]], (0, 100, 255)),
-                            points([[0.03, 0.06, 1.03]], (101, 200, 255)),
-                            points([[-0.01, 0.02, 1.01]], (7, 8, 9))))
-    cloud = np.append(cloud, [[np.nan, np.nan, np.nan, 1.0]], axis=0).astype(np.float32)
-    voxels = voxel_downsample(cloud, 0.1)
-    voxels = voxels[np.argsort(voxels[:, 0])]
-    np.testing.assert_allclose(voxels[:, :3], [[-0.01, 0.02, 1.01], [0.02, 0.04, 1.02]], atol=1e-6)
-    assert unpack_rgb(voxels[:, 3]).tolist() == [[7, 8, 9], [50, 150, 255]]
-
-
-@settings(max_examples=40)
-@given(xyz=hnp.arrays(np.float32, st.tuples(st.integers(1, 40), st.just(3)),
-                      elements=st.floats(-3, 3, width=32)),
-       size=st.floats(0.05, 2.0))
-def test_voxels_are_those_of_a_dictionary_of_cubes(xyz, size):
-    cubes = {}
-    for point in xyz:
-        cubes.setdefault(tuple(np.floor(point.astype(float) / size)), []).append(point)
-    expected = sorted(np.mean(cube, axis=0, dtype=float).tolist() for cube in cubes.values())
-    found = voxel_downsample(points(xyz), size)
-    np.testing.assert_allclose(sorted(found[:, :3].tolist()), expected, atol=1e-6)
-
-
-def test_a_cloud_without_points_has_no_voxels():
-    assert voxel_downsample(np.full((2, 2, 4), np.nan, np.float32), 0.1).shape == (0, 4)
-
-
-@pytest.mark.parametrize('size', [0.0, -1.0, np.nan])
-def test_a_voxel_size_must_be_positive(size):
-    with pytest.raises(PointCloudError, match='above 0'):
-        voxel_downsample(points([[0, 0, 1]]), size)
-
-
-def test_voxels_too_small_to_count_are_refused():
-    with pytest.raises(PointCloudError, match='larger voxels'):
-        voxel_downsample(points([[-1e6, -1e6, -1e6], [1e6, 1e6, 1e6]]), 1e-3)
 
 
 def test_open3d_reads_the_ply_file(tmp_path):
