@@ -198,7 +198,23 @@ CODES: dict[str, Code] = {
         'A parameter was set to what it cannot be; its old value holds.',
         'Set it to what the text allows.', 'parameters refused'),
     'OK': Code('Nothing is wrong.', 'Nothing.'),
+    # -- what `depth-perception doctor` alone finds --------------------------------------------
+    'NO_NODE': Code(
+        'No node of this package tells its state on /diagnostics.',
+        'Start one, or give the doctor the same ROS_DOMAIN_ID and ROS_LOCALHOST_ONLY.'),
+    'TRANSPORT_IGNORED': Code(
+        'ROS_AUTOMATIC_DISCOVERY_RANGE is set, with which ROS 2 makes its own transports and '
+        'ignores FASTDDS_BUILTIN_TRANSPORTS.',
+        'Unset ROS_AUTOMATIC_DISCOVERY_RANGE; ROS_LOCALHOST_ONLY=1 keeps to this host.'),
+    'STALE_SEGMENTS': Code(
+        'Processes that were killed left their shared memory behind.', 'Run `fastdds shm clean`.'),
+    'SHARED_MEMORY_FULL': Code(
+        'There is no room in /dev/shm for the segment of one more process.',
+        'Run `fastdds shm clean`; in a container give it --ipc=host or a larger --shm-size.'),
 }
+# What is told without being a fault of anything.
+HARMLESS = ('OK', 'IDLE', 'STREAMING', 'TOO_SLOW', 'ENGINE_BUILDING', 'MODEL_LOADING',
+            'PARAMETER_REFUSED', 'STALE_SEGMENTS')
 _OF_COUNTER = {code.counter: name for name, code in CODES.items() if code.counter}
 _OF_COUNTER_KIND = {'restart': 'STACK_RESTARTED'}
 

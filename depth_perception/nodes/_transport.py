@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 import re
@@ -67,6 +68,26 @@ def segment_bytes(process: Path) -> int | None:
                 if owned:
                     sizes.append(Path(owned[1]).stat().st_size)
     return max(sizes, default=None)
+
+
+class SharedMemory(NamedTuple):
+    """The shared memory of this host: what dead processes left there, and what is free."""
+
+    stale: int
+    stale_bytes: int
+    free_bytes: int
+
+
+def shared_memory(folder: Path = Path('/dev/shm')) -> SharedMemory:
+    """Look for segments whose owner is dead: its lock on them is gone."""
+    sizes = []
+    for lock in folder.glob('fast*_el'):
+        segment = lock.with_name(lock.name[:-len('_el')])
+        with contextlib.suppress(OSError), lock.open('rb') as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its owner lives
+            sizes.append(segment.stat().st_size)
+    room = os.statvfs(folder)
+    return SharedMemory(len(sizes), sum(sizes), room.f_bavail * room.f_frsize)
 
 
 def _pid_max(processes: Path) -> int:
