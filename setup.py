@@ -32,6 +32,8 @@ setup(
         ('share/' + PACKAGE, ['package.xml']),
         ('share/' + PACKAGE + '/launch', sorted(glob('launch/*.launch.py'))),
         ('share/' + PACKAGE + '/config', sorted(glob('config/*.*'))),
+        ('share/' + PACKAGE + '/config/examples', sorted(glob('config/examples/*.*'))),
+        ('share/' + PACKAGE + '/config/sros2', sorted(glob('config/sros2/*.*'))),
     ],
     zip_safe=False,  # the models are opened by path
     # NumPy, OpenCV and the network runtimes are not named here: on a robot they are ROS's, apt's

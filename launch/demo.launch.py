@@ -24,4 +24,4 @@ def _actions(context: LaunchContext) -> list:
     source = {'source': parts.typed('source', str), 'hfov_deg': parts.typed('hfov_deg', float)}
     camera = parts.node(context, 'camera_node', parts.camera_topics(context), source)
     return [*parts.transport(context), camera, parts.depth_node(context),
-            parts.rviz(context, 'depth_node')]
+            parts.frames(context), parts.rviz(context, 'depth_node')]

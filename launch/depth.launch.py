@@ -15,5 +15,5 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _actions(context: LaunchContext) -> list:
-    return [*parts.transport(context), parts.depth_node(context),
+    return [*parts.transport(context), parts.depth_node(context), parts.frames(context),
             parts.rviz(context, 'depth_node')]

@@ -11,6 +11,7 @@ from launch.actions import OpaqueFunction
 
 from depth_perception.focus_camera import DEFAULT_FOCAL_LENGTH_M
 from depth_perception.tools import launch_parts as parts
+from depth_perception.tools.topic_styles import beside
 
 SOURCE = ('scene', 'scene (a simulated lens in a room), /dev/video0, or none: a camera that '
           'publishes image and focus by itself.')
@@ -31,16 +32,14 @@ def generate_launch_description() -> LaunchDescription:
 
 def _actions(context: LaunchContext) -> list:
     return [*parts.transport(context), *_camera(context), _depth(context),
-            parts.rviz(context, 'focus_depth_node')]
+            parts.frames(context), parts.rviz(context, 'focus_depth_node')]
 
 
 def _topics(context: LaunchContext) -> list[tuple[str, str]]:
     focus = parts.value(context, 'focus_topic')
-    image = parts.value(context, 'image_topic')
-    topics = parts.camera_topics(context)
-    topics.append(('focus', focus or parts.beside(image, 'focus')))
-    topics.append(('sweep_command', parts.beside(image, 'sweep_command')))
-    return topics
+    image = parts.image_topic(context)
+    return [*parts.camera_topics(context), ('focus', focus or beside(image, 'focus')),
+            ('sweep_command', beside(image, 'sweep_command'))]
 
 
 def _camera(context: LaunchContext) -> list:
@@ -52,10 +51,11 @@ def _camera(context: LaunchContext) -> list:
 
 
 def _depth(context: LaunchContext):
-    given = {name: parts.typed(name, str) for name in ('model', 'backend')
-             if parts.value(context, name)}
+    names = parts.outputs(context)
+    given = {**names.parameters, **parts.model(context)}
     if parts.value(context, 'focal_length'):
         given['lens.focal_length'] = parts.typed('focal_length', float)
     elif parts.value(context, 'source') == 'scene':
         given['lens.focal_length'] = DEFAULT_FOCAL_LENGTH_M
-    return parts.node(context, 'focus_depth_node', _topics(context), given)
+    remappings = [*_topics(context), *names.remappings]
+    return parts.node(context, 'focus_depth_node', remappings, given)

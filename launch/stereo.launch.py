@@ -2,6 +2,7 @@ r"""Stereo views (left, right, disparity, side by side, anaglyph) from any depth
 
 ros2 launch depth_perception stereo.launch.py image_topic:=/camera/color/image_raw \
     depth_topic:=/camera/aligned_depth_to_color/image_raw
+ros2 launch depth_perception stereo.launch.py topic_style:=realsense     # the same
 """
 
 from launch import LaunchContext, LaunchDescription
@@ -20,4 +21,5 @@ def generate_launch_description() -> LaunchDescription:
 
 def _actions(context: LaunchContext) -> list:
     node = parts.paired_node(context, EXECUTABLE)
-    return [*parts.transport(context), node, parts.rviz(context, node.node_executable)]
+    return [*parts.transport(context), node, parts.frames(context),
+            parts.rviz(context, node.node_executable)]

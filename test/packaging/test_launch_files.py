@@ -10,15 +10,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = {path.name: path for path in sorted((ROOT / 'launch').iterdir()) if path.is_file()}
-PARTS = ROOT / 'depth_perception' / 'tools' / 'launch_parts.py'
-ARGUMENTS = ['image_topic', 'camera_info_topic', 'namespace', 'params_file', 'model', 'backend',
-             'use_rviz', 'use_sim_time', 'log_level', 'autostart']
+PARTS, OTHERS = (ROOT / 'depth_perception' / 'tools' / name
+                 for name in ('launch_parts.py', 'launch_others.py'))
+ARGUMENTS = ['image_topic', 'camera_info_topic', 'topic_style', 'output_style', 'camera',
+             'namespace', 'params_file', 'model', 'backend', 'use_rviz', 'use_sim_time',
+             'log_level', 'autostart', 'publish_tf', 'link_frame', 'optical_frame']
 EXTRA = {
+    'bag.launch.py': ['bag', 'rate', 'loop', 'use_sim_time', 'depth_topic'],
     'depth.launch.py': [],
     'demo.launch.py': ['source', 'hfov_deg'],
     'focus_depth.launch.py': ['source', 'focus_table', 'focus_topic', 'focal_length'],
+    'oak.launch.py': ['topic_style', 'driver'],
     'point_cloud.launch.py': ['depth_topic'],
+    'realsense.launch.py': ['topic_style', 'driver'],
+    'rtabmap.launch.py': ['rtabmap', 'frame_id', 'rtabmap_args', 'rtabmap_viz'],
     'stereo.launch.py': ['depth_topic'],
+    'usb_cam.launch.py': ['image_topic', 'driver', 'video_device', 'camera_info_url', 'hfov_deg'],
+    'zed.launch.py': ['topic_style', 'driver', 'camera_model'],
 }
 
 
@@ -68,7 +76,7 @@ def test_every_argument_has_a_default_and_a_sentence_about_it():
 def test_a_launch_file_declares_all_arguments_and_its_own(name):
     declared, = calls(LAUNCH_FILES[name], 'arguments')
     assert [keyword.arg for keyword in declared.keywords] == EXTRA[name]
-    known = {**constants(PARTS), **constants(LAUNCH_FILES[name])}
+    known = {**constants(PARTS), **constants(OTHERS), **constants(LAUNCH_FILES[name])}
     for keyword in declared.keywords:
         default, description = known[ast.unparse(keyword.value).split('.')[-1]]
         assert isinstance(default, str) and description.endswith('.')
@@ -76,8 +84,9 @@ def test_a_launch_file_declares_all_arguments_and_its_own(name):
 
 @pytest.mark.parametrize('name', EXTRA)
 def test_the_transport_is_set_before_any_node_starts(name):
-    returned, = [node for node in ast.walk(parse(LAUNCH_FILES[name]))
-                 if isinstance(node, ast.Return) and isinstance(node.value, ast.List)]
+    actions, = [node for node in parse(LAUNCH_FILES[name]).body
+                if isinstance(node, ast.FunctionDef) and node.name == '_actions']
+    returned, = [node for node in ast.walk(actions) if isinstance(node, ast.Return)]
     assert 'transport' in ast.unparse(returned.value.elts[0])
 
 
