@@ -22,6 +22,11 @@ def package_xml() -> ElementTree.Element:
     return ElementTree.parse(ROOT / 'package.xml').getroot()
 
 
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob('*')
+            if path.is_file() and '__pycache__' not in path.parts}
+
+
 def test_colcon_takes_the_package_for_a_ros_package(copied, shell):
     # An e-mail address that does not parse, for one, makes it plain "python" without a word.
     listing = shell([sys.executable, '-m', 'colcon', 'list'], cwd=copied.folder)
@@ -35,8 +40,7 @@ def test_ros2_run_finds_each_executable(workspace, name):
 
 def test_the_share_folder_holds_launch_files_and_settings(workspace):
     for folder in SHARED:
-        files = {path.name for path in (workspace.source / folder).iterdir() if path.is_file()}
-        assert {path.name for path in (workspace.share / folder).iterdir()} == files
+        assert files_below(workspace.share / folder) == files_below(workspace.source / folder)
     assert (workspace.share / 'package.xml').is_file()
     index = workspace.install / 'share/ament_index/resource_index/packages/depth_perception'
     assert index.exists()
