@@ -1,0 +1,298 @@
+"""Right metres for a model that has none, or misjudges them: scale and shift of inverse depth.
+
+    1 / metres = scale * value + shift
+
+where `value` is the model's own inverse depth: 1 / its metres, or what a relative model gives.
+Both numbers are fitted to points of known distance, robustly: a range sensor sees glass, its own
+robot and what lies behind an edge, and a network is wrong in places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+
+MIN_POINTS = 20
+MIN_SPREAD = 1.5        # farthest / nearest: below, a shift cannot be told from a scale
+MAX_ERROR = 0.15        # typical error of a fit, as a share of the distance
+SHIFT_PAYS = 0.8        # a shift has to lower the typical error of a metric model to this share,
+GOOD_ERROR = 0.02       # and is not looked for where the scale alone does as well as this
+FOLLOWS = 0.5           # and a fit has to have at most this share of the error of a constant
+_HYPOTHESES, _SCORED, _USED = 256, 1000, 20000
+_TOLERANCE = 0.1        # error at which a point counts as an outlier of a hypothesis
+_TUKEY = 4.685          # 95 % efficient for normal errors
+_TINY = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class ScaleError(ValueError):
+    """A scale cannot be found, or is none; the message gives the reason and the way out."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """1 / metres = scale * value + shift, shift in 1/m.
+
+    Raises
+    ------
+    ScaleError
+        Unless the scale is above 0 and both are finite.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.scale < math.inf and math.isfinite(self.shift)):
+            raise ScaleError(f'scale is {self.scale:g} and shift {self.shift:g}; the scale must '
+                             'be above 0 and both finite: calibrate again')
+
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        """1/m of the model's values."""
+        return self.scale * values + self.shift
+
+    def times(self, factor: float) -> Scale:
+        """The scale that makes inverse depth `factor` times as large."""
+        return Scale(self.scale * factor, self.shift * factor)
+
+
+@dataclass(frozen=True)
+class ScaleFit:
+    """A scale and how well it is known.
+
+    Attributes
+    ----------
+    scale : Scale
+    points, inliers : int
+        Points given, and those that agree.
+    error : float
+        Typical error over all points, as a share of the distance.
+    nearest_m, farthest_m : float
+        5th and 95th percentile of the distances.
+    """
+
+    scale: Scale
+    points: int
+    inliers: int
+    error: float
+    nearest_m: float
+    farthest_m: float
+
+    def __str__(self) -> str:
+        return (f'scale {self.scale.scale:.4g}, shift {self.scale.shift:.4g} 1/m from '
+                f'{self.points} points between {self.nearest_m:.2f} and {self.farthest_m:.2f} m '
+                f'({self.inliers} agree), typical error {100.0 * self.error:.1f} %')
+
+
+def fit_scale(values: np.ndarray, metres: np.ndarray, *, is_metric: bool,
+              min_points: int = MIN_POINTS) -> ScaleFit:
+    """Fit scale and shift.
+
+    Parameters
+    ----------
+    values : (N,) array
+        The model's inverse depth: 1 / its metres, or a relative model's output.
+    metres : (N,) array
+        True depth at the same places.
+    is_metric : bool
+        True: the shift stays 0 unless it is needed; also where distances are much alike. False:
+        the model is relative, and both numbers have to be found.
+    min_points : int
+        Fewer usable points are refused.
+
+    Raises
+    ------
+    ScaleError
+        Too few points, too little spread in depth, a poor fit.
+    """
+    x, y = _usable(values, metres, is_metric)
+    if len(x) < min_points:
+        raise ScaleError(f'{len(x)} points of known distance lie in the picture; at least '
+                         f'{min_points} are needed: check that the range source sees what the '
+                         'camera sees')
+    far, near = 1.0 / np.percentile(y, (5.0, 95.0))
+    spread = bool(far >= MIN_SPREAD * near)
+    if not spread and not is_metric:
+        raise ScaleError(f'all distances lie between {near:.2f} and {far:.2f} m; a relative model '
+                         f'needs a farthest of at least {MIN_SPREAD:g} times the nearest, to find '
+                         'scale and shift: look at something near and something far')
+    found = _best(x, y, is_metric, spread)
+    errors = _errors(found, x, y)
+    error = float(np.median(errors))
+    _check(found, error, y, spread)
+    inliers = int(np.count_nonzero(errors <= max(3.0 * 1.4826 * error, 0.02)))
+    return ScaleFit(Scale(*map(float, found)), len(x), inliers, error, float(near), float(far))
+
+
+def _usable(values: np.ndarray, metres: np.ndarray,
+            is_metric: bool) -> tuple[np.ndarray, np.ndarray]:
+    x = np.asarray(values, np.float64).ravel()
+    z = np.asarray(metres, np.float64).ravel()
+    with np.errstate(invalid='ignore'):
+        good = np.isfinite(x) & np.isfinite(z) & (z > 0.0)
+    if is_metric:
+        good &= x > 0.0
+    x, z = x[good], z[good]
+    step = -(-len(x) // _USED) or 1
+    return x[::step], 1.0 / z[::step]
+
+
+def _best(x: np.ndarray, y: np.ndarray, is_metric: bool,
+          spread: bool) -> tuple[float, float]:
+    """Scale and shift; of a metric model the scale alone where the shift does not pay."""
+    line = _line(x, y) if spread else None
+    if not is_metric:
+        return line
+    ratio = _refined((float(np.median(y / x)), 0.0), x, y, with_shift=False)
+    if line is None:
+        return ratio
+    errors = [float(np.median(_errors(each, x, y))) for each in (line, ratio)]
+    pays = errors[1] > GOOD_ERROR and errors[0] < SHIFT_PAYS * errors[1]
+    return line if pays and line[0] > 0.0 else ratio
+
+
+def _check(found: tuple[float, float], error: float, y: np.ndarray, spread: bool) -> None:
+    if found[0] <= 0.0:
+        raise ScaleError('the model calls far what the range source calls near; check where the '
+                         'range source sits: range.translation, range.rotation_xyzw, /tf_static')
+    if error > MAX_ERROR:
+        raise ScaleError(f'the best fit has a typical error of {100 * error:.0f} %, more than '
+                         f'{100 * MAX_ERROR:.0f} %; check where the range source sits, hold the '
+                         'camera still, and look at surfaces that both see')
+    constant = float(np.median(np.abs(np.median(y) / y - 1.0)))
+    if spread and error > FOLLOWS * constant:
+        raise ScaleError(f'the depth of the model hardly follows the range source (typical error '
+                         f'{100 * error:.0f} %, of a constant {100 * constant:.0f} %); check '
+                         'where the range source sits and that stamps agree')
+
+
+def _errors(line: tuple[float, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far off, as a share of the distance."""
+    return np.abs((line[0] * x + line[1]) / y - 1.0)
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """RANSAC with a smooth score, then least squares; the same points give the same answer."""
+    rng = np.random.default_rng(0)
+    i, j = rng.integers(0, len(x), (2, _HYPOTHESES))
+    different = x[i] != x[j]
+    i, j = i[different], j[different]
+    if not len(i):
+        raise ScaleError('the model gives the same depth everywhere while the distances differ; '
+                         'look at a scene that the model understands')
+    scale = (y[i] - y[j]) / (x[i] - x[j])
+    shift = y[i] - scale * x[i]
+    some = rng.permutation(len(x))[:_SCORED]
+    errors = np.abs((scale[:, None] * x[some] + shift[:, None]) / y[some] - 1.0)
+    best = int(np.argmin(np.mean(np.minimum(errors, _TOLERANCE) ** 2, axis=1)))
+    return _refined((scale[best], shift[best]), x, y, with_shift=True)
+
+
+def _refined(start: tuple[float, float], x: np.ndarray, y: np.ndarray, *,
+             with_shift: bool) -> tuple[float, float]:
+    """Least squares of the relative error, outliers weighted down (Tukey's biweight)."""
+    columns = np.stack((x / y, 1.0 / y), axis=1)[:, :1 + with_shift]
+    found = np.array(start[:1 + with_shift])
+    for _ in range(20):
+        residual = columns @ found - 1.0
+        sigma = max(1.4826 * float(np.median(np.abs(residual))), 1e-6)
+        root = np.clip(1.0 - (residual / (_TUKEY * sigma)) ** 2, 0.0, None)  # of the weight
+        last, found = found, np.linalg.lstsq(columns * root[:, None], root, rcond=None)[0]
+        if np.allclose(found, last, rtol=1e-9, atol=0.0):
+            break
+    return float(found[0]), float(found[1]) if with_shift else 0.0
+
+
+class Rescaler:
+    """Applies a scale to depth images, in place, with buffers made once a size."""
+
+    def __init__(self) -> None:
+        self._buffers(0, 0)
+
+    def metric(self, depth: np.ndarray, scale: Scale, min_depth: float,
+               max_depth: float) -> np.ndarray:
+        """Correct metres of a model in place.
+
+        Parameters
+        ----------
+        depth : (H, W) float32, metres, NaN invalid
+        scale : Scale
+        min_depth, max_depth : float
+            Metres after the correction; outside becomes NaN.
+        """
+        self._buffers(*depth.shape)
+        with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
+            if scale.shift == 0.0:
+                np.multiply(depth, np.float32(1.0 / scale.scale), out=depth)
+            else:
+                np.multiply(depth, np.float32(scale.shift), out=self._divisor)
+                np.add(self._divisor, np.float32(scale.scale), out=self._divisor)
+                np.divide(depth, self._divisor, out=depth)
+        return self._limited(depth, min_depth, max_depth)
+
+    def relative(self, values: np.ndarray, scale: Scale, min_depth: float, max_depth: float,
+                 out: np.ndarray) -> np.ndarray:
+        """Metres of a relative model's values (H, W) float32, into `out` of the same shape."""
+        self._buffers(*values.shape)
+        with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
+            np.multiply(values, np.float32(scale.scale), out=out)
+            np.add(out, np.float32(scale.shift), out=out)
+            np.divide(np.float32(1.0), out, out=out)
+        return self._limited(out, min_depth, max_depth)
+
+    def _buffers(self, *shape: int) -> None:
+        if shape == (0, 0) or self._divisor.shape != shape:
+            self._divisor = np.empty(shape, np.float32)
+            self._valid, self._within = (np.empty(shape, bool) for _ in range(2))
+
+    def _limited(self, depth: np.ndarray, low: float, high: float) -> np.ndarray:
+        # what lies behind infinity came out negative
+        np.greater_equal(depth, np.float32(max(low, _TINY)), out=self._valid)
+        np.less_equal(depth, np.float32(min(high, _LARGEST)), out=self._within)
+        np.logical_and(self._valid, self._within, out=self._valid)
+        np.copyto(depth, np.nan, where=np.logical_not(self._valid, out=self._valid))
+        return depth
+
+
+class Alignment:
+    """Follows a range source: the factor that inverse depth lacks, smoothed over frames.
+
+    Parameters
+    ----------
+    weight : float
+        Of the past, 0 to 1.
+    """
+
+    def __init__(self, weight: float = 0.9) -> None:
+        self.weight = weight
+        self._log: float | None = None
+
+    @property
+    def factor(self) -> float:
+        """By how much inverse depth has to be multiplied; 1 until something was seen."""
+        return 1.0 if self._log is None else math.exp(self._log)
+
+    @property
+    def drift(self) -> float:
+        """By how much depth is too far as a share, before this alignment; negative: too near."""
+        return self.factor - 1.0
+
+    def add(self, values: np.ndarray, metres: np.ndarray, scale: Scale) -> bool:
+        """Take the points of one frame as `fit_scale` does; False where they say too little."""
+        with np.errstate(divide='ignore', invalid='ignore'):
+            ratios = 1.0 / (np.asarray(metres, np.float64) * scale.inverse(np.asarray(values)))
+        ratios = np.log(ratios[(ratios > 0.0) & (ratios < math.inf)])
+        if not len(ratios):
+            return False
+        middle = float(np.median(ratios))
+        if float(np.median(np.abs(ratios - middle))) > 2.0 * MAX_ERROR:
+            return False
+        if self._log is None:
+            self._log = middle
+        else:
+            # one wild frame moves it no more than a strong disagreement does
+            step = min(max(middle - self._log, -0.25), 0.25)
+            self._log += (1.0 - self.weight) * step
+        return True
