@@ -64,6 +64,9 @@ class ModelSpec:
         Where the weights come from, and under which terms they may be used.
     accuracy : dict
         What was measured, by data set.
+    provenance : dict
+        How the weights came about: config, commit, what they started from, the recordings that
+        they were trained on, and how much better they became; empty: not told.
     weights_sha256 : str
         Of all initializers (`model_spec.weights_sha256`); empty: not checked.
     format_version : int
@@ -94,6 +97,7 @@ class ModelSpec:
     training_data: str
     licence: str
     accuracy: dict[str, Any] = field(default_factory=dict, hash=False)
+    provenance: dict[str, Any] = field(default_factory=dict, hash=False)
     weights_sha256: str = ''
     format_version: int = FORMAT_VERSION
 
@@ -213,5 +217,6 @@ _RULES = {
     'training_data': (_is_text, 'a text'),
     'licence': (_is_text, 'a text'),
     'accuracy': (lambda v: isinstance(v, dict), 'a mapping'),
+    'provenance': (lambda v: isinstance(v, dict), 'a mapping'),
     'weights_sha256': (_is_text, 'a text'),
 }

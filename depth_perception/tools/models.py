@@ -6,6 +6,9 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 import sys
+import textwrap
+
+import yaml
 
 from depth_perception.tools.engine_build import size
 
@@ -110,7 +113,7 @@ def show_info(model: str) -> int:
     graph = load_graph(path)
     print(path)
     for name, value in asdict(spec).items():
-        print(f'  {name:20} {value}')
+        print(f'  {name:20} {_told(value)}')
     numbers = sum(_product(t.dims) for t in graph.graph.initializer
                   if t.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16))
     print(f'  {"weights":20} {numbers:,}')
@@ -118,6 +121,14 @@ def show_info(model: str) -> int:
     print(f'  {"opset":20} {opsets}')
     print(f'  {"GFLOP a frame":20} {count_flops(graph, spec) / 1e9:.2f}')
     return 0
+
+
+def _told(value: object) -> object:
+    # Nested mappings, such as the provenance, one fact a line.
+    if not isinstance(value, dict) or not value:
+        return value
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=90)
+    return '\n' + textwrap.indent(text.rstrip(), ' ' * 4)
 
 
 def _product(dims) -> int:
