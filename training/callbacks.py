@@ -32,11 +32,15 @@ class Keeper(Checkpoint):
     minutes : float
     best : bool
         Whether to keep best.ckpt.
+    monitored : str
+        What is logged at each validation and should be small.
     """
 
-    def __init__(self, folder: Path, minutes: float, best: bool) -> None:
+    def __init__(
+        self, folder: Path, minutes: float, best: bool, monitored: str = MONITORED
+    ) -> None:
         self.last, self.best = folder / 'last.ckpt', folder / 'best.ckpt'
-        self._minutes, self._keeps_best = minutes, best
+        self._minutes, self._keeps_best, self._monitored = minutes, best, monitored
         self._lowest = math.inf
         self._written_s = time.monotonic()
 
@@ -55,7 +59,7 @@ class Keeper(Checkpoint):
         """Write best.ckpt where the validation was better than all before."""
         if not self._keeps_best or trainer.state.fn != 'fit':
             return
-        found = float(trainer.callback_metrics[MONITORED])
+        found = float(trainer.callback_metrics[self._monitored])
         if found < self._lowest:
             self._lowest = found
             _save(trainer, self.best)

@@ -41,6 +41,8 @@ class Checkpoint(NamedTuple):
         The weights are those of the encoder alone, from ``training.pretrain``.
     blur_scale_range : two floats or None
         Smallest and largest of the focus stacks of the training, as the contract has it.
+    comparison : dict or None
+        Of a fine-tuning: how the model compares with what it started from (training.finetune).
     """
 
     weights: dict[str, Tensor]
@@ -49,6 +51,7 @@ class Checkpoint(NamedTuple):
     stage: str = ''
     encoder_only: bool = False
     blur_scale_range: tuple[float, float] | None = None
+    comparison: dict | None = None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -92,11 +95,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     CheckpointError
         Missing file, or not a checkpoint written by one of them.
     """
-    try:
-        # weights_only: a checkpoint from elsewhere must not run code.
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f'cannot read {path}: {error}') from error
+    content = _read(path)
     needed = {'state_dict', 'hyper_parameters', 'sources'}
     if not isinstance(content, dict) or not needed <= content.keys():
         raise CheckpointError(f'{path} is no checkpoint written by training.train')
@@ -107,7 +106,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     }
     return Checkpoint(weights, content['hyper_parameters'], content['sources'],
                       content.get('stage', ''), content.get('encoder_only', False),
-                      content.get('blur_scale_range'))
+                      content.get('blur_scale_range'), content.get('comparison'))
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        # weights_only: a checkpoint from elsewhere must not run code.
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f'cannot read {path}: {error}') from error
+
+
+def add_to_checkpoint(path: str | Path, **more: Any) -> None:
+    """Write a checkpoint again with more in it; CheckpointError where that fails."""
+    write_checkpoint(_read(path) | more, Path(path))
 
 
 def load_into(network: nn.Module, path: str | Path) -> None:
@@ -155,8 +167,8 @@ def _load_by_name(network: nn.Module, path: Path) -> None:
     part = network if hasattr(network, 'load_imagenet') else getattr(network, 'encoder', None)
     try:
         weights = read_weights(path)
-        if weights.keys() == network.state_dict().keys():
-            network.load_state_dict(weights)
+        if weights.keys() ^ network.state_dict().keys() <= _optional(network):
+            network.load_state_dict(weights, strict=False)
         elif hasattr(part, 'load_imagenet'):
             part.load_imagenet(path)
         else:
@@ -167,10 +179,16 @@ def _load_by_name(network: nn.Module, path: Path) -> None:
         raise CheckpointError(str(error)) from error
 
 
+def _optional(network: nn.Module) -> set[str]:
+    # What a model that did not say how sure it is lacks.
+    return {'scale.weight', 'scale.bias'} if getattr(network, 'confidence', False) else set()
+
+
 def _load(network: nn.Module, checkpoint: Checkpoint, path: Path, partial: bool) -> None:
     own = network.state_dict()
     given = checkpoint.weights
-    missing = [] if partial else [name for name in own if name not in given]
+    optional = _optional(network)
+    missing = [] if partial else [n for n in own if n not in given and n not in optional]
     unknown = [name for name in given if name not in own]
     reshaped = [f'{name} is {tuple(given[name].shape)}, not {tuple(own[name].shape)}'
                 for name in given if name in own and given[name].shape != own[name].shape]
@@ -180,7 +198,7 @@ def _load(network: nn.Module, checkpoint: Checkpoint, path: Path, partial: bool)
         model = checkpoint.config.get('model')
         raise CheckpointError(f'{path} holds a {model}, another model than this '
                               f'{type(network).__name__}: {told or "it has no weights"}')
-    network.load_state_dict(given, strict=not partial)
+    network.load_state_dict(given, strict=not (partial or optional))
 
 
 def _listed(names: list[str]) -> str:

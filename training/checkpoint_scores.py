@@ -110,13 +110,19 @@ def pictures(config: Config, request: Request) -> Iterator[dict]:
     items = DATASETS[request.data](settings, request.split, augment=False)
     for index in range(len(items)):
         item = items[index]
-        f = float(item['focal_px'])
-        camera = Intrinsics(width, height, f, f, (width - 1) / 2, (height - 1) / 2)
-        sample = {'image': np.ascontiguousarray(item['image'].numpy().transpose(1, 2, 0)),
-                  'depth': item['depth'].numpy(), 'intrinsics': camera, 'source': item['source']}
+        sample = as_sample(item)
         if is_stack(item):
             sample['stack'], sample['focus_m'] = as_images(item)
         yield sample
+
+
+def as_sample(item: Mapping) -> dict:
+    """Return what `pictures` gives of an item of a data set."""
+    image = np.ascontiguousarray(item['image'].numpy().transpose(1, 2, 0))
+    f, (height, width) = float(item['focal_px']), image.shape[:2]
+    camera = Intrinsics(width, height, f, f, (width - 1) / 2, (height - 1) / 2)
+    return {'image': image, 'depth': item['depth'].numpy(), 'intrinsics': camera,
+            'source': item['source']}
 
 
 def predictor(engine: Engine) -> Callable[[dict], np.ndarray]:

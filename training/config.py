@@ -44,6 +44,10 @@ class Phase:
         (loss realtime_unet only).
     stage : str
         Which part of a model with stages is trained; empty: everything.
+    frozen : tuple of str
+        How the names of the weights begin that stay as they are, such as ``encoder.``.
+    fixed_norms : bool
+        Batch norms keep the means and variances that they have.
     """
 
     height: int
@@ -56,6 +60,8 @@ class Phase:
     balance: float = 0.0
     relative: bool = False
     stage: str = ''
+    frozen: tuple[str, ...] = ()
+    fixed_norms: bool = False
 
     def __post_init__(self) -> None:
         for name in ('height', 'width', 'batch_size', 'steps', 'learning_rate'):
@@ -190,7 +196,9 @@ class Config:
     trusted metres of the exported contract (empty: near and far of the loss, else
     DEPTH_RANGE_M). `init` names a file whose weights are the start: a checkpoint, exported
     weights, or published ones of the encoder (training.checkpoint.load_init); `resume` continues
-    an interrupted run from what lies in `output`.
+    an interrupted run from what lies in `output`. `photometric` is the weight of the photometric
+    loss, for pictures that a model labelled (training.self_task). `provenance` goes into the
+    exported contract.
     """
 
     name: str
@@ -206,6 +214,8 @@ class Config:
     epochs: Epochs = field(default_factory=Epochs)
     data: Data = field(default_factory=Data)
     trainer: Trainer = field(default_factory=Trainer)
+    photometric: float = 0.0
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'loss', {'name': 'realtime_unet'} | self.loss)

@@ -5,11 +5,17 @@ as natural log or in metres (the network's `output_kind`): the metres that the s
 mean at the canonical focal length; or, of kind 'relative', inverse depth up to a scale and a
 shift. Maps smaller than the image are enlarged to it.
 
+A network with `confidence` gives (B, 2, h, w): log depth, and the logarithm of the scale b of the
+Laplace distribution of its error. The contract's confidence is the probability, by b, that depth
+is off by less than a factor of 1.25: the expected delta1.
+
 A network for focus stacks has `frames` N, `extra_inputs` and `frames_range` as the contract has
 them. In: (B, N, 3, H, W), and focus distances (B, N) in canonical metres; see training.stacks.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +28,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CANONICAL_FOCAL_PX = 260.0  # at CANONICAL_WIDTH_PX: 63 degrees across, an ordinary webcam
 CANONICAL_WIDTH_PX = 320
+CONFIDENT_RATIO = 1.25
 NEAREST_M = 1e-3  # what a network in metres gives at least, so that its logarithm is finite
 
 
@@ -47,6 +54,17 @@ def log_depth(prediction: Tensor, output_kind: str) -> Tensor:
         return prediction
     logarithm = prediction.clamp(min=NEAREST_M).log()
     return -logarithm if output_kind == 'relative' else logarithm
+
+
+def split_confidence(prediction: Tensor) -> tuple[Tensor, ...]:
+    """Depth (B, 1, h, w) and, where a network gives it, the log of the scale of its error."""
+    # Slices: the converter of ONNX versions knows no way down for Split.
+    return (prediction,) if prediction.shape[1] == 1 else (prediction[:, :1], prediction[:, 1:])
+
+
+def confidence_of(log_scale: Tensor) -> Tensor:
+    """Probability that depth is off by less than CONFIDENT_RATIO, 0..1: 1 - exp(-ln 1.25 / b)."""
+    return -torch.expm1(-math.log(CONFIDENT_RATIO) * torch.exp(-log_scale))
 
 
 def at_size(prediction: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -100,6 +118,7 @@ def model_spec(
         output_kind=network.output_kind,
         canonical_focal_px=per_width and per_width * width,
         depth_range=config.trusted_range,
+        confidence=getattr(network, 'confidence', False),
         training_data=training_data,
         licence='Apache-2.0',
     )

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from training.config import Config, ConfigError, Phase, refuse_unknown, typed_value
 from training.data import DATASETS, AugmentConfig, DataConfig
-from training.losses import LOSSES
+from training.losses import CONFIDENCE_LOSSES, LOSSES
 from training.models import MODELS
 
 ENDLESS = 2**31
@@ -54,7 +54,8 @@ def build_loss(config: Config, phase: Phase) -> nn.Module:
     options = {key: value for key, value in config.loss.items() if key != 'name'}
     if phase.relative:
         options['relative'] = True
-    return _called(chosen(LOSSES, config.loss['name'], 'loss'), options, 'loss.')
+    losses = LOSSES | CONFIDENCE_LOSSES
+    return _called(chosen(losses, config.loss['name'], 'loss'), options, 'loss.')
 
 
 def build_data(config: Config, phase: Phase, split: str, *, augment: bool = True) -> Dataset:
@@ -102,10 +103,12 @@ def check(config: Config) -> None:
     with torch.device('meta'):
         network = build_network(config.model, config.model_options)
     _check_joint(config, network)
+    _check_confidence(config, network)
     for index, phase in enumerate(config.phases):
         build_loss(config, phase)
         _check_size(network, config.model, phase, f'phases.{index}')
         _check_stage(network, config.model, phase, f'phases.{index}')
+        _check_frozen(network, config, phase, f'phases.{index}')
 
 
 def _check_joint(config: Config, network: nn.Module) -> None:
@@ -120,6 +123,28 @@ def _check_joint(config: Config, network: nn.Module) -> None:
         right = 'false' if kind == 'relative' else 'true'
         raise ConfigError(f'loss.metric must be {right} for {config.model}, whose output is '
                           f'{kind}')
+
+
+def _check_confidence(config: Config, network: nn.Module) -> None:
+    gives = getattr(network, 'confidence', False)
+    if gives != (config.loss['name'] in CONFIDENCE_LOSSES):
+        raise ConfigError(
+            f"{config.model} {'gives' if gives else 'does not give'} the scale of its error, and "
+            f"loss {config.loss['name']} {'leaves it' if gives else 'needs it'}: set "
+            'model_options.confidence=true and loss laplace together, or neither')
+
+
+def _check_frozen(network: nn.Module, config: Config, phase: Phase, where: str) -> None:
+    if phase.frozen and phase.stage:
+        raise ConfigError(f'{where} has stage and frozen; give one of them')
+    names = list(dict(network.named_parameters()))
+    for start in phase.frozen:
+        if not any(name.startswith(start) for name in names):
+            parts = ', '.join(f'{part}.' for part, _ in network.named_children())
+            raise ConfigError(f'{where}.frozen: no weight of {config.model} begins with '
+                              f'{start!r}; its parts are {parts}')
+    if phase.frozen and all(name.startswith(phase.frozen) for name in names):
+        raise ConfigError(f'{where}.frozen leaves nothing of {config.model} to train')
 
 
 def _check_size(network: nn.Module, model: str, phase: Phase, where: str) -> None:

@@ -19,7 +19,14 @@ import torch.nn.functional as F
 from training.callbacks import MONITORED, WaitingTime
 from training.checkpoint import write_checkpoint
 from training.config import Config, Phase, Trainer
-from training.contract import at_size, canonical_scale, focal_per_width, log_depth
+from training.contract import (
+    at_size,
+    canonical_scale,
+    focal_per_width,
+    log_depth,
+    split_confidence,
+)
+from training.freezing import freeze
 from training.metrics import aligned_depth
 from training.registry import build_loss
 from training.stacks import canonical_blur_scale, inputs_of, takes_stack
@@ -96,12 +103,13 @@ def loss_of(
     """
     maps = prediction if isinstance(prediction, (tuple, list)) else (prediction,)
     losses = []
-    for x in maps:
+    for both in maps:
+        x, *log_scale = split_confidence(both)
         size = x.shape[-2:]
         smaller = size != depth.shape[-2:]
         truth = F.interpolate(depth, size, mode='nearest-exact') if smaller else depth
         picture = F.interpolate(image, size, mode='area') if smaller else image
-        losses.append(loss(log_depth(x, kind), truth, picture))
+        losses.append(loss(log_depth(x, kind), truth, picture, *log_scale))
     return torch.stack(losses).mean()
 
 
@@ -117,6 +125,8 @@ class DepthTask(L.LightningModule):
     sources : list of str
         Where the training data come from; goes into checkpoints.
     """
+
+    monitored = MONITORED
 
     def __init__(
         self, network: nn.Module, config: Config, phase: Phase, sources: list[str]
@@ -185,8 +195,10 @@ class DepthTask(L.LightningModule):
         self._started_s = time.monotonic()
 
     def on_train_epoch_start(self) -> None:
-        """Let the data set draw the next epoch."""
+        """Let the data set draw the next epoch; keep what is frozen."""
         self.trainer.datamodule.set_epoch(self.current_epoch)
+        if self.phase.frozen or self.phase.fixed_norms:
+            freeze(self.network, self.phase)
 
     def on_train_batch_start(self, batch: dict, index: int) -> int | None:
         """Set the learning rate, or stop where the phase is over."""
@@ -221,6 +233,7 @@ class DepthTask(L.LightningModule):
     def collect(self, sources: Sequence[str], prediction: Tensor, depth: Tensor) -> None:
         """Note the error of each image, unaligned; relative depth is aligned to the truth."""
         kind, size = self.network.output_kind, depth.shape[-2:]
+        prediction = split_confidence(prediction)[0]
         if kind == 'relative':
             found = aligned_depth(at_size(prediction.float(), size), depth)
         else:

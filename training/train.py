@@ -1,6 +1,7 @@
 """Train a depth network: ``python -m training.train CONFIG key=value ...``.
 
 Each phase of the config is one fit at one image size; the next starts from its averaged weights.
+A recipe of fine-tuning (training/configs/finetune.yaml) may stand for CONFIG: training.finetune.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import logging
 import os
 from pathlib import Path
+import sys
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
@@ -17,14 +19,17 @@ import torch
 from torch import nn
 
 from training.arguments import parse
-from training.callbacks import MONITORED, Keeper, WaitingTime
+from training.callbacks import Keeper, WaitingTime
 from training.checkpoint import AtomicCheckpointIO, CheckpointError, load_init, load_into
 from training.config import Config, ConfigError, Phase
 from training.data import DataError, SplitError
 from training.data.root import sentence
 from training.data_module import DepthData
+from training.finetune_config import is_recipe
+from training.freezing import freeze
 from training.joint_task import JointTask
 from training.registry import build_network, check
+from training.self_task import SelfTask
 from training.task import DepthTask, TrainingError
 
 log = logging.getLogger(__name__)
@@ -82,10 +87,14 @@ def _fit(network: nn.Module, config: Config, phase: Phase, finished: Path) -> No
         load_into(network, resumed)  # tells another model apart before Lightning trips over it
     if phase.stage:
         network.set_stage(phase.stage)
+    if any(each.frozen or each.fixed_norms for each in config.phases):
+        freeze(network, phase)
     data = DepthData(config, phase)
-    task = TASKS.get(config.loss['name'], DepthTask)(network, config, phase, data.sources)
-    keeper = Keeper(folder, config.trainer.checkpoint_minutes, config.trainer.patience > 0)
-    trainer = _trainer(config, phase, folder, keeper)
+    kind = SelfTask if config.photometric else TASKS.get(config.loss['name'], DepthTask)
+    task = kind(network, config, phase, data.sources)
+    keeper = Keeper(folder, config.trainer.checkpoint_minutes, config.trainer.patience > 0,
+                    task.monitored)
+    trainer = _trainer(config, phase, folder, keeper, task.monitored)
     trainer.fit(task, datamodule=data, weights_only=True, ckpt_path=resumed)
     waited = trainer.profiler.share
     if config.trainer.patience and keeper.best.exists():
@@ -97,16 +106,18 @@ def _fit(network: nn.Module, config: Config, phase: Phase, finished: Path) -> No
         trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(finished)
     log.info('%s: %s %.3f; %.0f%% of the step time was spent waiting for data', finished,
-             MONITORED, trainer.callback_metrics[MONITORED], 100 * waited)
+             task.monitored, trainer.callback_metrics[task.monitored], 100 * waited)
 
 
-def _trainer(config: Config, phase: Phase, folder: Path, keeper: Keeper) -> L.Trainer:
+def _trainer(
+    config: Config, phase: Phase, folder: Path, keeper: Keeper, monitored: str
+) -> L.Trainer:
     settings, has_epochs = config.trainer, config.epochs.count > 0
     callbacks = [keeper, TQDMProgressBar(refresh_rate=20)]
     if settings.ema_decay:
         callbacks.insert(0, EMAWeightAveraging(decay=settings.ema_decay))
     if settings.patience:
-        callbacks.append(EarlyStopping(MONITORED, patience=settings.patience, mode='min'))
+        callbacks.append(EarlyStopping(monitored, patience=settings.patience, mode='min'))
     logs = {'save_dir': folder.parent, 'name': f'{folder.name}_log'}
     return L.Trainer(
         accelerator=settings.accelerator,
@@ -132,9 +143,15 @@ def _trainer(config: Config, phase: Phase, folder: Path, keeper: Keeper) -> L.Tr
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as the command line says."""
+    """Train, or fine-tune, as the command line says."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and is_recipe(arguments[0]):
+        from training import finetune  # which imports this
+
+        finetune.main(arguments)
+        return
     parser = argparse.ArgumentParser(prog='python -m training.train', description=__doc__)
-    config, _ = parse(parser, argv)
+    config, _ = parse(parser, arguments)
     try:
         train(config)
     except (ConfigError, CheckpointError, DataError, SplitError, TrainingError) as error:

@@ -5,6 +5,7 @@ from functools import partial
 
 from training.data.arkitscenes import build_arkitscenes
 from training.data.augment import AugmentConfig
+from training.data.bag import build_bag, build_bag_focus
 from training.data.baseline import Baselines, baselines, load_baselines
 from training.data.ddff import build_ddff
 from training.data.focus import build_focus
@@ -15,7 +16,9 @@ from training.data.mixed import build
 from training.data.nyu import build_labeled
 from training.data.nyu_raw import build_raw
 from training.data.pictures import DataConfig
+from training.data.rehearsed import build_rehearsed
 from training.data.root import DataError
+from training.data.self_labelled import build_self_labelled
 from training.data.splits import SplitError
 from training.data.tartanair import build_tartanair
 
@@ -26,13 +29,17 @@ PICTURES = {
     'nyu_labeled': build_labeled,
     'nyu_raw': build_raw,
     'folder': build_folder,
+    'bag': build_bag,
     'hypersim': build_hypersim,
     'arkitscenes': build_arkitscenes,
     'tartanair': build_tartanair,
     'ibims': build_ibims,
+    'self_labelled': build_self_labelled,
 }
-# Items of these are focus stacks, as training/stacks.py has them.
-DATASETS = {**PICTURES, 'focus': partial(build_focus, PICTURES), 'ddff': build_ddff}
+# Items of the last two are focus stacks, as training/stacks.py has them.
+DATASETS = {**PICTURES, 'rehearsed': partial(build_rehearsed, PICTURES),
+            'focus': partial(build_focus, PICTURES), 'ddff': build_ddff,
+            'bag_focus': build_bag_focus}
 
 __all__ = ['DATASETS', 'AugmentConfig', 'Baselines', 'DataConfig', 'DataError', 'SplitError',
            'baselines', 'build', 'load_baselines']

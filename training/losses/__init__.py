@@ -14,6 +14,7 @@ import inspect
 from torch import nn
 
 from training.losses.edges import HighFrequencyLoss, SmoothnessLoss
+from training.losses.laplace import LaplaceLoss
 from training.losses.pixelwise import L1Loss, MSELoss
 from training.losses.realtime_unet import RealtimeUNetLoss
 from training.losses.scale_invariant import ScaleInvariantLogLoss, SilogLoss
@@ -62,6 +63,11 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     'smoothness': SmoothnessLoss,
     'spt': SPTLoss,
     'weighted': partial(WeightedLoss, build_loss),
+}
+
+#: For a network with confidence: called with the log of its scale (B, 1, H, W) as a fourth map.
+CONFIDENCE_LOSSES: dict[str, Callable[..., nn.Module]] = {
+    'laplace': partial(LaplaceLoss, build_loss),
 }
 
 #: Called with logits (B, C, H, W) and integer labels (B, H, W) instead; negative: not labelled.

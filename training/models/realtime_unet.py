@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+import math
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from training.models.input_size import check_multiple
 
 SIZE_MULTIPLE = 16
 HEAD_STD, HEAD_BIAS = 0.01, 0.4
+FIRST_SCALE = 0.2  # of the error of log depth, before anything is learnt
 
 # Widths of the stem and of the four encoder blocks; the first decoder convolution's width per
 # block as a function of (input channels, output channels); whether blocks pool first.
@@ -69,13 +71,17 @@ class RealtimeUNet(nn.Module):
         Channels between the two convolutions of each decoder block, coarsest first.
     pool_first : bool
         Pool before (True) or after (False) the two convolutions of an encoder block.
+    confidence : bool
+        Whether there is a second map: log of the scale of the error, see training.contract.
     """
 
     output_kind = 'log'
     size_multiple = SIZE_MULTIPLE
 
-    def __init__(self, widths: Sequence[int], mids: Sequence[int], pool_first: bool) -> None:
+    def __init__(self, widths: Sequence[int], mids: Sequence[int], pool_first: bool,
+                 confidence: bool = False) -> None:
         super().__init__()
+        self.confidence = confidence
         self.stem = nn.Sequential(
             *_conv_bn_relu(3, widths[0]), *_conv_bn_relu(widths[0], widths[0])
         )
@@ -94,9 +100,14 @@ class RealtimeUNet(nn.Module):
         # which no batch norm holds, into silence within the first steps, and many for good.
         nn.init.normal_(self.head.weight, std=HEAD_STD)
         nn.init.constant_(self.head.bias, HEAD_BIAS)
+        if confidence:
+            # A layer of its own: weights of a network without confidence fit all the rest.
+            self.scale = nn.Conv2d(widths[0], 1, 3, padding=1)
+            nn.init.zeros_(self.scale.weight)
+            nn.init.constant_(self.scale.bias, math.log(FIRST_SCALE))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to (B, 1, H, W) log depth; H and W multiples of 16."""
+        """Map (B, 3, H, W) to (B, 1 or 2, H, W) log depth; H and W multiples of 16."""
         check_multiple(image, self.size_multiple)
         maps = [self.stem(image)]
         for block in self.encoder:
@@ -104,6 +115,8 @@ class RealtimeUNet(nn.Module):
         x = maps.pop()  # (B, widths[-1], H/16, W/16)
         for block in self.decoder:
             x = block(x, maps.pop())
+        if self.confidence:
+            return torch.cat([self.head(x), self.scale(x)], dim=1)
         return self.head(x)
 
 
@@ -123,8 +136,10 @@ def _centre_conv(module: nn.Module) -> None:
             module.weight -= module.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
-def realtime_unet(width_set: str = 'R') -> RealtimeUNet:
+def realtime_unet(width_set: str = 'R', confidence: bool = False) -> RealtimeUNet:
     """Build the Realtime U-Net with the width set 'R', 'A' or 'M' (see the module's text).
+
+    With `confidence` it gives the scale of its error as well.
 
     Raises
     ------
@@ -136,19 +151,19 @@ def realtime_unet(width_set: str = 'R') -> RealtimeUNet:
     widths, mid, pool_first = _SETS[width_set]
     down = list(reversed(widths))
     mids = [mid(c_in + c_out, c_out) for c_in, c_out in pairwise(down)]
-    return RealtimeUNet(widths, mids, pool_first)
+    return RealtimeUNet(widths, mids, pool_first, confidence)
 
 
-def realtime_unet_a() -> RealtimeUNet:
+def realtime_unet_a(confidence: bool = False) -> RealtimeUNet:
     """Build the Realtime U-Net with the evenly growing widths."""
-    return realtime_unet('A')
+    return realtime_unet('A', confidence)
 
 
-def realtime_unet_m() -> RealtimeUNet:
+def realtime_unet_m(confidence: bool = False) -> RealtimeUNet:
     """Build the Realtime U-Net with the widths that run fastest."""
-    return realtime_unet('M')
+    return realtime_unet('M', confidence)
 
 
-def tiny() -> RealtimeUNet:
+def tiny(confidence: bool = False) -> RealtimeUNet:
     """Build the same structure with few channels, for tests."""
-    return RealtimeUNet((8, 8, 12, 12, 16), (16, 16, 16, 16), pool_first=False)
+    return RealtimeUNet((8, 8, 12, 12, 16), (16, 16, 16, 16), False, confidence)
