@@ -79,6 +79,9 @@ class EngineSettings:
         Build anew whatever the cache holds.
     calibration : str
         For int8: folder, video or bag of images of the robot's camera.
+    batch : int
+        Most images in one call, for several cameras; a model that takes only one is used all the
+        same.
     """
 
     backend: str = 'auto'
@@ -87,6 +90,7 @@ class EngineSettings:
     engine_file: str = ''
     force: bool = False
     calibration: str = ''
+    batch: int = 1
 
 
 def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEngine:
@@ -105,10 +109,12 @@ def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEng
     from depth_perception.inference.serving import ServingEngine
 
     if settings.backend not in BUILT:
-        return ServingEngine(path, spec, plain_backend=settings.backend, threads=settings.threads)
+        return ServingEngine(path, spec, plain_backend=settings.backend, threads=settings.threads,
+                             batch=settings.batch)
     plain = 'cpu' if settings.backend in ('graph', 'openvino') else 'auto'
     return ServingEngine(path, spec, plain_backend=plain, threads=settings.threads,
-                         store=make_store(path, settings), force=settings.force)
+                         store=make_store(path, settings), force=settings.force,
+                         batch=settings.batch)
 
 
 def make_store(model: str | Path, settings: EngineSettings,
@@ -136,6 +142,8 @@ def make_store(model: str | Path, settings: EngineSettings,
 
     if options is None:
         flags = {'calibration': settings.calibration} if settings.precision == 'int8' else {}
+        if settings.batch > 1 and settings.backend == 'tensorrt':
+            flags['batch'] = str(settings.batch)
         options = BuildOptions(settings.precision, *build_sizes(spec), flags)
     return EngineStore(path, spec, _builder(settings), options, EngineCache(),
                        settings.engine_file)

@@ -95,14 +95,7 @@ class OnnxEngine:
         """
         self._plan(image)
         self._check_extra(image, extra_inputs)
-        try:
-            # Bound anew each time: CUDA copies its input to the device when it is bound.
-            for name, array in {'image': image, **extra_inputs}.items():
-                self._binding.bind_cpu_input(name, array)
-            self._session.run_with_iobinding(self._binding)
-        except (RuntimeError, *_REFUSALS) as error:
-            raise BackendError(f'model {self.spec.name} does not run on {self.backend} ({error}); '
-                               'try another backend, or export the model again') from None
+        self._run({'image': image, **extra_inputs})
         confidence = self._outputs.get('confidence')
         return self._outputs['depth'][0, 0], None if confidence is None else confidence[0, 0]
 
@@ -115,12 +108,27 @@ class OnnxEngine:
         if image.shape == self._shape:
             return
         self._check(image)
-        shape = (1, 1, *image.shape[-2:])
-        names = ('depth', 'confidence') if self.spec.confidence else ('depth',)
-        self._outputs = {name: np.empty(shape, np.float32) for name in names}
-        for name, array in self._outputs.items():
-            self._binding.bind_output(name, 'cpu', 0, np.float32, shape, array.ctypes.data)
+        self._outputs = self._new_outputs((1, 1, *image.shape[-2:]))
+        self._bind(self._outputs)
         self._shape = image.shape
+
+    def _new_outputs(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        names = ('depth', 'confidence') if self.spec.confidence else ('depth',)
+        return {name: np.empty(shape, np.float32) for name in names}
+
+    def _bind(self, outputs: dict[str, np.ndarray]) -> None:
+        for name, array in outputs.items():
+            self._binding.bind_output(name, 'cpu', 0, np.float32, array.shape, array.ctypes.data)
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> None:
+        try:
+            # Bound anew each time: CUDA copies its input to the device when it is bound.
+            for name, array in inputs.items():
+                self._binding.bind_cpu_input(name, array)
+            self._session.run_with_iobinding(self._binding)
+        except (RuntimeError, *_REFUSALS) as error:
+            raise BackendError(f'model {self.spec.name} does not run on {self.backend} ({error}); '
+                               'try another backend, or export the model again') from None
 
     def _check(self, image: np.ndarray) -> None:
         spec, nominal = self.spec, self.spec.input_shape

@@ -7,6 +7,7 @@ frame, and `ServingEngine.status` says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
@@ -18,7 +19,7 @@ from depth_perception.estimator import Engine
 from depth_perception.inference import BackendError
 from depth_perception.inference.engine_cache import BuildStopped
 from depth_perception.inference.engine_store import EngineStore, Obtained
-from depth_perception.inference.onnx_engine import OnnxEngine
+from depth_perception.inference.onnx_batch import Answer, plain_engine
 from depth_perception.inference.verify import FALL_BACK, Verdict
 from depth_perception.model_spec import ModelSpec
 from depth_perception.preprocessing import ImageError
@@ -70,6 +71,8 @@ class ServingEngine:
         Builds, verifies and keeps the engines; None: ONNX Runtime alone.
     force : bool
         Build anew, whatever the cache holds.
+    batch : int
+        Most images in one call, where model and engine allow more than one.
 
     Raises
     ------
@@ -79,10 +82,10 @@ class ServingEngine:
 
     def __init__(self, path: Path, spec: ModelSpec, *, plain_backend: str = 'cpu',
                  threads: int = 0, store: EngineStore | None = None,
-                 force: bool = False) -> None:
+                 force: bool = False, batch: int = 1) -> None:
         self.spec = spec
-        self._path, self._threads, self._store = path, threads, store
-        self._plain: Engine = OnnxEngine(path, spec, backend=plain_backend, threads=threads)
+        self._path, self._threads, self._store, self._most = path, threads, store, batch
+        self._plain: Engine = self._open_plain(plain_backend)
         self._engine = self._plain
         self._next: Engine | None = None
         self._lock = threading.Lock()
@@ -108,6 +111,11 @@ class ServingEngine:
         """What it is doing; may be asked by any thread."""
         return self._status
 
+    @property
+    def batch(self) -> int:
+        """Most images that what serves now takes in one call."""
+        return getattr(self._engine, 'batch', 1)
+
     def infer(self, image: np.ndarray,
               **extra_inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Run the network, see `depth_perception.estimator.Engine`.
@@ -121,7 +129,7 @@ class ServingEngine:
         """
         if self._next is not None:
             self._swap()
-        if self._engine is self._plain and self._plain.backend.endswith('CPUExecutionProvider'):
+        if self._engine is self._plain and self._on_cpu():
             return self._plain.infer(image, **extra_inputs)
         try:
             return self._engine.infer(image, **extra_inputs)
@@ -131,6 +139,32 @@ class ServingEngine:
         except BackendError as error:
             self._fall_back(error)
             return self._plain.infer(image, **extra_inputs)
+
+    def infer_batch(self, images: Sequence[np.ndarray]) -> list[Answer]:
+        """Run the network on images of one shape: at most `batch` at once, the rest in turn.
+
+        Results are of the caller's own; errors are those of `infer`.
+        """
+        if self._next is not None:
+            self._swap()
+        answers: list[Answer] = []
+        while len(answers) < len(images):
+            some = images[len(answers):][:max(1, self.batch)]
+            answers += [(depth.copy(), None if sure is None else sure.copy())
+                        for depth, sure in self._infer_some(some)]
+        return answers
+
+    def _infer_some(self, images: Sequence[np.ndarray]) -> list[Answer]:
+        if len(images) > 1:
+            try:
+                return self._engine.infer_batch(images)
+            except ImageError:
+                pass            # another size than it was built for
+            except BackendError as error:
+                if self._engine is self._plain and self._on_cpu():
+                    raise
+                self._fall_back(error)
+        return [self.infer(images[0])]
 
     def rebuild(self) -> None:
         """Build the engine anew in the background; what serves now goes on until then.
@@ -162,6 +196,14 @@ class ServingEngine:
         for engine in {id(e): e for e in (self._plain, self._engine, self._next) if e}.values():
             engine.close()
         self._next = None
+
+    def _open_plain(self, backend: str) -> Engine:
+        engine, self.batch_refusal = plain_engine(
+            self._path, self.spec, backend=backend, threads=self._threads, batch=self._most)
+        return engine
+
+    def _on_cpu(self) -> bool:
+        return self._plain.backend.endswith('CPUExecutionProvider')
 
     def _start(self, force: bool) -> None:
         self._status = replace(self._status, state='building', text=(
@@ -237,9 +279,9 @@ class ServingEngine:
         failed, self._engine = self._engine, self._plain
         text = f'{failed.backend} failed in flight, ONNX Runtime on the CPU took over: {error}'
         _LOG.error('%s', text)
-        if not self._plain.backend.endswith('CPUExecutionProvider'):
+        if not self._on_cpu():
             self._plain.close()
-            self._plain = OnnxEngine(self._path, self.spec, backend='cpu', threads=self._threads)
+            self._plain = self._open_plain('cpu')
             self._engine = self._plain
         if failed is not self._plain:
             failed.close()
