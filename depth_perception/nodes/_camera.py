@@ -60,14 +60,15 @@ class Camera:
         self._view: View | None = None
         self._key: tuple = ()
         self._state: Finding | None = None
+        self._is_missed = False     # an image is of no use for want of an info
 
     def close(self) -> None:
         """Unsubscribe."""
         self._input.close()
 
     def finding(self) -> Finding | None:
-        """Say what is odd about the camera_info of the last image."""
-        return self._state
+        """Say what is odd about the camera_info of the last image, or why there is none."""
+        return self._input.complaint() if self._is_missed else self._state
 
     def view(self, header: Header, width: int, height: int, *, rectify: str,
              fallback_hfov_deg: float) -> View:
@@ -87,12 +88,14 @@ class Camera:
             There is no camera_info that fits.
 
         """
+        self._is_missed = False
         try:
             match = self._store.match(header)
             view = self._of(match.info, width, height, rectify)
         except CameraInfoError as error:
             if fallback_hfov_deg <= 0.0 or error.reason not in UNCALIBRATED:
                 self._state = None
+                self._is_missed = error.reason == 'no camera_info'
                 raise self._named(error) from None
             self._state = Finding(Level.WARN, f'{self._named(error)}: all metres are a guess '
                                   f'from fallback_hfov_deg = {fallback_hfov_deg:g}',
