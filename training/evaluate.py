@@ -4,7 +4,8 @@
 
 ``python -m training.evaluate CONFIG [model=FILE.onnx] [folder=DIR]`` runs the ONNX file with each
 camera's intrinsics, prints the table, and writes evaluation.json and one picture sheet a row into
-`folder`, the baselines beside the model, and the pooled accuracy into the model's contract.
+`folder`, the baselines beside the model, and the pooled accuracy into the model's contract. Of a
+model with confidence, confidence.json and confidence.png say whether it is as sure as it is right.
 
 Where CONFIG is for a network that takes focus stacks, focus_evaluation.py tells what is done.
 """
@@ -46,6 +47,7 @@ from training.data.splits import Entry
 from training.focus_evaluation import KEYS as FOCUS_KEYS
 from training.focus_evaluation import evaluate_focus
 from training.registry import build_network
+from training.reliability import Reliability, draw
 from training.sheet import Sheet
 from training.stacks import takes_stack
 
@@ -107,8 +109,12 @@ def _compare(pictures: list[dict], means: dict, metric: str) -> dict:
     }
 
 
-def measure(estimator: DepthEstimator, base: Baselines, folder: Path) -> dict[str, dict]:
+def measure(
+    estimator: DepthEstimator, base: Baselines, folder: Path, reliability: Reliability
+) -> dict[str, dict]:
     """Score every row of the evaluation table and write its picture sheet into `folder`.
+
+    A model's confidence is counted in `reliability`.
 
     Returns
     -------
@@ -120,7 +126,10 @@ def measure(estimator: DepthEstimator, base: Baselines, folder: Path) -> dict[st
     for row, entries in evaluation.rows().items():
         sheet = Sheet(PICTURES_PER_ROW)
         for sample in _samples(entries):
-            depth = estimator(sample['image'], sample['intrinsics']).depth.copy()
+            estimate = estimator(sample['image'], sample['intrinsics'])
+            depth = estimate.depth.copy()
+            if estimate.confidence is not None:
+                reliability.add(estimate.confidence, depth, sample['depth'])
             scores = score_picture(depth, sample['depth'], base)
             by_entry[sample['source']].append(scores)
             sheet.add(sample['image'], sample['depth'], depth)
@@ -177,6 +186,16 @@ def accuracy(table: dict[str, dict]) -> dict[str, dict]:
     }
 
 
+def write_reliability(found: dict, folder: Path) -> dict[str, dict]:
+    """Write confidence.json and confidence.png; return what goes into the contract."""
+    (folder / 'confidence.json').write_text(json.dumps(found, indent=1))
+    if not found['bins']:
+        return {}
+    draw(found, folder / 'confidence.png')
+    return {'confidence': {name: round(found[name], 4)
+                           for name in ('expected_calibration_error', 'ause')}}
+
+
 def evaluate(config: Config, model: Path, folder: Path) -> dict[str, dict]:
     """Evaluate the ONNX file `model`, trained by `config`; see the module's text."""
     if read_spec(model).output_kind == 'relative':
@@ -188,10 +207,14 @@ def evaluate(config: Config, model: Path, folder: Path) -> dict[str, dict]:
     base = baselines(build(data, 'train', augment=False), BASELINE_SAMPLES)
     base.save(model.with_suffix('.baselines.npz'))
     estimator = DepthEstimator(load(str(model), backend='cpu', threads=config.trainer.threads))
-    table = measure(estimator, base, folder)
+    reliability = Reliability()
+    table = measure(estimator, base, folder, reliability)
     draw_unscored(estimator, folder)
     (folder / 'evaluation.json').write_text(json.dumps(table, indent=1))
-    write_spec(model, dataclasses.replace(read_spec(model), accuracy=accuracy(table)))
+    measured = accuracy(table)
+    if estimator.spec.confidence:
+        measured |= write_reliability(reliability.summary(), folder)
+    write_spec(model, dataclasses.replace(read_spec(model), accuracy=measured))
     Console().print(as_table(table))
     return table
 
