@@ -230,7 +230,7 @@ class Rescaler:
                 np.multiply(depth, np.float32(scale.shift), out=self._divisor)
                 np.add(self._divisor, np.float32(scale.scale), out=self._divisor)
                 np.divide(depth, self._divisor, out=depth)
-        return self._limited(depth, min_depth, max_depth)
+            return self._limited(depth, min_depth, max_depth)
 
     def relative(self, values: np.ndarray, scale: Scale, min_depth: float, max_depth: float,
                  out: np.ndarray) -> np.ndarray:
@@ -240,7 +240,7 @@ class Rescaler:
             np.multiply(values, np.float32(scale.scale), out=out)
             np.add(out, np.float32(scale.shift), out=out)
             np.divide(np.float32(1.0), out, out=out)
-        return self._limited(out, min_depth, max_depth)
+            return self._limited(out, min_depth, max_depth)
 
     def _buffers(self, *shape: int) -> None:
         if shape == (0, 0) or self._divisor.shape != shape:

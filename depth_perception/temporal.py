@@ -81,11 +81,12 @@ class TemporalFilter:
         if gap or float(np.mean(change)) > CUT_SHARE:
             self.resets += 1
             return self._begin(depth, image)
-        step = self._scale_step(depth, change)
-        if abs(step) > CUT_SCALE:
-            self.resets += 1
-            return self._begin(depth, image)
-        self._blend(depth, change, step)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            step = self._scale_step(depth, change)
+            if abs(step) > CUT_SCALE:
+                self.resets += 1
+                return self._begin(depth, image)
+            self._blend(depth, change, step)
         return depth
 
     def _make_buffers(self, shape: tuple[int, int]) -> None:
@@ -136,18 +137,18 @@ class TemporalFilter:
         """Bring average and depth to a common scale, then take a part of the difference."""
         past, rest, average = self.smoothing, self._rest, self._average
         # the common scale goes a part of the way as well
-        cv2.multiply(average, math.exp((1.0 - past) * step), dst=average)
-        cv2.multiply(depth, math.exp(-past * step), dst=depth)
+        _times(average, math.exp((1.0 - past) * step), average)
+        _times(depth, math.exp(-past * step), depth)
         cv2.subtract(depth, average, dst=rest)
         self._depth_change(change)
         # the new weight: 1 - past at rest, 1 where something moved
-        cv2.multiply(change, past, dst=self._cell)
-        cv2.add(self._cell, 1.0 - past, dst=self._cell)
+        _times(change, past, self._cell)
+        np.add(self._cell, np.float32(1.0 - past), out=self._cell)
         self._remember_picture()
         size = average.shape[::-1]
         cv2.resize(self._cell, size, dst=self._weight, interpolation=cv2.INTER_LINEAR)
         # what is narrower than a cell, such as the strip that an edge uncovers, pixel by pixel
-        cv2.multiply(average, AT_ONCE * self.threshold, dst=self._limit)
+        _times(average, AT_ONCE * self.threshold, self._limit)
         np.greater(np.abs(rest, out=self._absolute), self._limit, out=self._mask)
         np.copyto(self._weight, 1.0, where=self._mask)
         cv2.multiply(rest, self._weight, dst=rest)
@@ -179,6 +180,11 @@ class TemporalFilter:
         cv2.subtract(self._grey, self._memory, dst=self._difference)
         cv2.multiply(self._difference, self._cell, dst=self._difference)
         cv2.add(self._memory, self._difference, dst=self._memory)
+
+
+def _times(values: np.ndarray, factor: float, out: np.ndarray) -> None:
+    # eight times as fast as cv2.multiply by a number; float64 in NumPy 1 but for the cast
+    np.multiply(values, np.float32(factor), out=out)
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -1,0 +1,173 @@
+"""The range sensor beside a camera: its points, at the time of an image, in the camera's frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, Range
+from std_msgs.msg import Header
+
+from depth_perception.geometry import GeometryError
+from depth_perception.nodes._diagnostics import Finding, Health
+from depth_perception.nodes._inputs import Input, input_qos
+from depth_perception.nodes._messages import MessageError
+from depth_perception.nodes._parameters import parameter
+from depth_perception.nodes._range_messages import (
+    cloud_to_points,
+    depth_to_points,
+    range_to_points,
+    scan_to_points,
+)
+from depth_perception.nodes._stamps import NS_PER_S, stamp_ns
+from depth_perception.nodes._transforms import StaticTransforms, subscribe
+from depth_perception.transforms import TransformError, moved, rigid
+
+SOURCES = {'laser_scan': (LaserScan, scan_to_points), 'range': (Range, range_to_points),
+           'point_cloud': (PointCloud2, cloud_to_points), 'depth_image': (Image, None)}
+KEPT = 100              # the network is slower than the sensor: its readings wait for an image
+
+
+@dataclass(frozen=True)
+class RangeSourceParameters:
+    """Which range sensor there is, and where it sits."""
+
+    range_source: str = parameter(
+        'none', 'what the topic range carries, for ~/calibrate_scale and scale.continuous',
+        name='range.source', choices=('none', *SOURCES), at_configure=True)
+    range_translation: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0), 'where the range sensor sits in the optical frame of the camera',
+        name='range.translation', unit='m')
+    range_rotation: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0, 0.0), 'how it is turned, a quaternion x y z w that takes points of the '
+        'sensor into the optical frame of the camera; all 0: /tf_static tells both',
+        name='range.rotation_xyzw')
+    range_tolerance: float = parameter(
+        0.1, 'by how much the stamps of image and reading may differ', name='range.tolerance',
+        unit='s', limits=(0.0, 10.0))
+
+    def check_range_source(self) -> None:
+        """Raise ValueError unless the pose of the sensor is one, or all 0."""
+        if len(self.range_rotation) != 4 or any(self.range_rotation):
+            rigid(self.range_translation, self.range_rotation)
+        elif len(self.range_translation) != 3 or any(self.range_translation):
+            raise TransformError(
+                f'range.translation is {list(self.range_translation)} without '
+                'range.rotation_xyzw; set both: 0.0 0.0 0.0 1.0 where the sensor is turned as '
+                'the optical frame')
+
+
+class RangeError(ValueError):
+    """There are no points for an image; the text says why."""
+
+
+class Reading(NamedTuple):
+    """What a range sensor saw at one moment: points (N, 3), metres, in the frame it names."""
+
+    stamp: int          # [ns]
+    frame_id: str
+    points: np.ndarray
+
+
+class RangeInput:
+    """
+    Subscribes to ``range``.
+
+    Parameters
+    ----------
+    node : Node
+        Subscribes.
+    source : str
+        A key of SOURCES.
+    health : Health
+        Hears of readings that cannot be used.
+
+    """
+
+    def __init__(self, node: Node, source: str, health: Health) -> None:
+        self._node, self._health = node, health
+        self._readings: deque[Reading] = deque(maxlen=KEPT)
+        message_type, self._convert = SOURCES[source]
+        qos = input_qos('newest', 10)
+        self._input = Input(node, message_type, 'range', self._on_message, qos)
+        self._info: CameraInfo | None = None
+        self._info_input = None
+        if message_type is Image:
+            self._info_input = Input(node, CameraInfo, 'range_camera_info', self._on_info, qos)
+        self._transforms = StaticTransforms()
+        self._tf_static = subscribe(node, self._transforms)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._input.close()
+        if self._info_input is not None:
+            self._info_input.close()
+        if self._tf_static is not None:
+            self._node.destroy_subscription(self._tf_static)
+
+    def complaint(self) -> Finding | None:
+        """Say why nothing comes in."""
+        found = self._input.complaint()
+        if found is None and self._info_input is not None:
+            return self._info_input.complaint()
+        return found
+
+    def reading(self, header: Header, config: RangeSourceParameters) -> Reading:
+        """
+        Return the reading nearest in time to an image, in the frame of the image.
+
+        Raises
+        ------
+        RangeError
+            There is no reading of that time, or nobody knows where the sensor sits.
+
+        """
+        stamp = stamp_ns(header)
+        readings = list(self._readings)
+        reading = min(readings, key=lambda each: abs(each.stamp - stamp), default=None)
+        if reading is None:
+            found = self.complaint()
+            raise RangeError(found.text if found else f"no reading on '{self._input.topic}' yet")
+        gap_s = abs(reading.stamp - stamp) / NS_PER_S
+        if gap_s > config.range_tolerance:
+            raise RangeError(f"the nearest stamp on '{self._input.topic}' is {gap_s:.3f} s away "
+                             f'from that of the image, more than range.tolerance = '
+                             f'{config.range_tolerance:g}; synchronise the clocks, or raise it')
+        try:
+            pose = self._pose(header.frame_id, reading.frame_id, config)
+        except TransformError as error:
+            raise RangeError(str(error)) from None
+        return Reading(reading.stamp, header.frame_id, moved(reading.points, pose))
+
+    def _pose(self, camera: str, sensor: str, config: RangeSourceParameters) -> np.ndarray:
+        if any(config.range_rotation):
+            return rigid(config.range_translation, config.range_rotation)
+        if camera == sensor:
+            return np.eye(4)
+        return self._transforms.lookup(camera, sensor)
+
+    def _on_message(self, message: Any) -> None:
+        try:
+            points = self._converted(message)
+        except (MessageError, GeometryError) as error:
+            self._health.warn('range messages unusable',
+                              f"message on '{self._input.topic}' cannot be used: {error}")
+            return
+        stamp = stamp_ns(message.header)
+        if self._readings and stamp < self._readings[-1].stamp:
+            self._readings.clear()      # time was set back
+        self._readings.append(Reading(stamp, message.header.frame_id, points))
+
+    def _on_info(self, info: CameraInfo) -> None:
+        self._info = info
+
+    def _converted(self, message: Any) -> np.ndarray:
+        if self._convert is not None:
+            return self._convert(message)
+        if self._info is None:
+            raise MessageError('no range_camera_info came yet; publish it, or remap '
+                               'range_camera_info to that of the depth image')
+        return depth_to_points(message, self._info)

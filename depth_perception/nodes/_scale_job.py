@@ -1,0 +1,107 @@
+"""The service ``~/calibrate_scale``: its answer comes when the worker has seen enough frames."""
+
+from __future__ import annotations
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from depth_perception.scale_session import Gathering
+
+
+class Job:
+    """
+    One call of the service.
+
+    Parameters
+    ----------
+    future : Future
+        Gets (success, message).
+
+    Attributes
+    ----------
+    reason : str
+        Why the last frame was of no use; the user reads it when time is over.
+
+    """
+
+    def __init__(self, future: Future) -> None:
+        self.future = future
+        self.reason = 'no frame came; /diagnostics says why'
+        self._gathering: Gathering | None = None
+
+    def gathering(self, frames: int) -> Gathering:
+        """Return what was gathered so far, of as many frames as are wanted at first."""
+        if self._gathering is None:
+            self._gathering = Gathering(frames)
+        return self._gathering
+
+
+class ScaleService:
+    """
+    Offers ``~/calibrate_scale``.
+
+    The callback is a coroutine: the executor goes on with images while it waits.
+
+    Parameters
+    ----------
+    node : Node
+        Offers it; has the parameter ``scale.timeout``.
+
+    Attributes
+    ----------
+    job : Job or None
+        The call that waits; the worker looks at it with each frame.
+
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._closed = 'the node is not active; activate it first'
+        self.job: Job | None = None
+        node.create_service(Trigger, '~/calibrate_scale', self._on_call)
+
+    def open(self) -> None:
+        """Take calls from now on."""
+        self._closed = ''
+
+    def shut(self, reason: str) -> None:
+        """Take no calls any more, and end the one that waits."""
+        self._closed = 'the node is not active; activate it first'
+        job = self.job
+        if job is not None:
+            self.answer(job, False, reason)
+
+    def answer(self, job: Job, success: bool, message: str) -> None:
+        """End a call, from any thread."""
+        if self.job is job:
+            self.job = None
+        if not job.future.done():
+            job.future.set_result((success, message))
+
+    async def _on_call(self, request: Trigger.Request, response: Trigger.Response
+                       ) -> Trigger.Response:
+        refused = self._closed or (
+            'another calibration is under way; wait for its answer' if self.job else '')
+        if refused:
+            response.success, response.message = False, refused
+            return response
+        seconds = self._node.get_parameter('scale.timeout').value
+        job = Job(Future(executor=self._node.executor))
+        # steady: simulated time may stand still
+        timer = self._node.create_timer(
+            seconds, lambda: self.answer(
+                job, False, f'gave up after {seconds:g} s: {job.reason}'),
+            clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.job = job
+        try:
+            response.success, response.message = await job.future
+        finally:
+            self._node.destroy_timer(timer)
+        log = self._node.get_logger()
+        if response.success:
+            log.info(f'calibrated: {response.message}')
+        else:
+            log.warning(f'not calibrated: {response.message}')
+        return response
