@@ -39,8 +39,8 @@ class Names:
     @property
     def read(self) -> list[str]:
         """The topics whose messages are needed."""
-        return [name for name in (self.image, self.depth, self.info, self.depth_info, self.focus)
-                if name]
+        names = self.image, self.depth, self.info, self.depth_info, self.focus
+        return list(dict.fromkeys(filter(None, names)))
 
 
 @dataclass(frozen=True)
