@@ -147,6 +147,8 @@ class Health:
         Gives what the node itself has to say, most important first.
     values : callable
         Gives the node's own key-value pairs.
+    part : str
+        Of a node with several cameras: the one that the status is about.
 
     Attributes
     ----------
@@ -158,8 +160,9 @@ class Health:
     """
 
     def __init__(self, node: Node, findings: Callable[[], Iterable[Finding]],
-                 values: Callable[[], Mapping[str, object]]) -> None:
+                 values: Callable[[], Mapping[str, object]], part: str = '') -> None:
         self._node = node
+        self._name = '/'.join(filter(None, [node.get_fully_qualified_name().lstrip('/'), part]))
         self._findings = findings
         self._values = values
         self._tally = Tally()
@@ -222,8 +225,7 @@ class Health:
         return DiagnosticStatus(
             # a byte in Python: b'\x02', as DiagnosticStatus.ERROR is
             level=bytes([found.level]), message=found.text,
-            name=self._node.get_fully_qualified_name().lstrip('/'),
-            hardware_id=self._node.get_name(),
+            name=self._name, hardware_id=self._node.get_name(),
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])
 
     def _latencies(self) -> dict[str, str]:

@@ -46,12 +46,12 @@ class EngineParameters:
         0, 'CPU threads of the model; 0: one for each core', limits=(0, 256), at_configure=True)
 
 
-def settings_of(config: EngineParameters) -> EngineSettings:
-    """Give the parameters to what makes engines."""
+def settings_of(config: EngineParameters, batch: int = 1) -> EngineSettings:
+    """Give the parameters to what makes engines, for at most ``batch`` images in one call."""
     return EngineSettings(
         backend=config.backend, precision=config.precision, threads=config.threads,
         engine_file=config.engine_file_path, force=config.force_engine_update,
-        calibration=config.calibration_images)
+        calibration=config.calibration_images, batch=batch)
 
 
 def check_swap(old: ModelSpec, new: ModelSpec) -> None:
@@ -101,9 +101,9 @@ class EngineHost:
         self._told = Status('plain', '')
         node.create_service(Trigger, '~/rebuild_engine', self._on_rebuild)
 
-    def open(self, config: EngineParameters) -> ServingEngine:
+    def open(self, config: EngineParameters, batch: int = 1) -> ServingEngine:
         """
-        Make the engine that the parameters ask for.
+        Make the engine that the parameters ask for, for at most ``batch`` images in one call.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class EngineHost:
         """
         self.close()
         self._loader.refusal = ''
-        self._engine = inference.serve(config.model, settings_of(config))
+        self._engine = inference.serve(config.model, settings_of(config, batch))
         self._model = self._wanted = config.model
         return self._engine
 

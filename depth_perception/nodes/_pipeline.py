@@ -59,16 +59,22 @@ class Pipeline(ManagedEntity):
     on_change : callable, optional
         ``on_change(config, names)`` before parameters change while the node is configured; a
         ValueError refuses, and its text is the reason.
+    parameters : ParameterServer, optional
+        Of ``config_type``, where several pipelines of a node share their parameters.
+    part : str
+        Which of several pipelines this is, for the diagnostics.
 
     """
 
     def __init__(self, node: LifecycleNode, config_type: type, maker: FrameMaker,
-                 on_change: Callable[[Any, set[str]], None] | None = None) -> None:
+                 on_change: Callable[[Any, set[str]], None] | None = None, *,
+                 parameters: ParameterServer | None = None, part: str = '') -> None:
         self._node = node
         self._maker = maker
-        self._parameters = ParameterServer(node, config_type, on_refused=self._refused)
+        self._parameters = parameters or ParameterServer(
+            node, config_type, on_refused=self.refused)
         self._on_change = on_change
-        self._health = Health(node, self._findings, self._values)
+        self._health = Health(node, self._findings, self._values, part)
         self._loop = FrameLoop(node, self._health, self._process)
         self._outputs = Outputs(node, [])
         self._state, self._fault = 'unconfigured', ''
@@ -135,7 +141,8 @@ class Pipeline(ManagedEntity):
         self._clean_up()
         self._state = 'finalized'
 
-    def _refused(self, reason: str) -> None:
+    def refused(self, reason: str) -> None:
+        """Show why a parameter was refused."""
         self._health.note('parameters refused', f'parameter refused: {reason}')
 
     def _process(self, item: Any) -> bool:
