@@ -21,8 +21,12 @@ import numpy as np
 CELL_PX = 4
 PICTURE_STEP = (6.0, 14.0)  # grey levels (of 255): up to the first at rest, from the second moved
 SLOW = 1 / 3                # share of the threshold that a change may not exceed for long
-AT_ONCE = 2.0               # thresholds that a single pixel may change by at once
-INNOVATION = 0.3            # weight of the newest frame in what counts as "for long"
+AT_ONCE = 3.0               # thresholds that a single pixel may change by at once
+INNOVATION = 0.3            # weight of the newest frame in what counts as "for long",
+NOISE = 0.05                # and in what counts as the noise of a cell (mean of its size)
+AT_ONCE_NOISE = 2.9         # thresholds as multiples of that, where they are higher:
+SLOW_NOISE = 1.2            # 2.5 standard deviations of normal noise each,
+NOISY = 2.5                 # and no more than so many times what they are without noise
 CUT_SHARE = 0.5             # of the cells that moved: a new scene
 CUT_SCALE = 0.25            # change of all depth, as a logarithm: a new scene
 REST_SHARE = 0.2            # fewer cells at rest say nothing about the scale
@@ -96,14 +100,16 @@ class TemporalFilter:
         self._mask = np.empty(shape, bool)
         self._color = np.empty((*small, 3), np.uint8)
         self._grey8 = np.empty(small, np.uint8)
-        self._grey, self._memory, self._difference, self._innovation, self._cell = (
+        self._grey, self._memory, self._difference, self._innovation, self._noise = (
             np.zeros(small, np.float32) for _ in range(5))
+        self._cell, self._limit_cell = (np.empty(small, np.float32) for _ in range(2))
 
     def _begin(self, depth: np.ndarray, image: np.ndarray) -> np.ndarray:
         self._shrink(image)
         np.copyto(self._memory, self._grey)
         np.copyto(self._average, depth)
         self._innovation.fill(0.0)
+        self._noise.fill(0.0)
         return depth
 
     def _shrink(self, image: np.ndarray) -> None:
@@ -168,12 +174,22 @@ class TemporalFilter:
         cv2.divide(relative, self._difference, dst=relative)
         cv2.patchNaNs(relative, 0.0)
         cv2.blur(relative, (3, 3), dst=relative)
-        cv2.addWeighted(self._innovation, 1.0 - INNOVATION, relative, INNOVATION, 0.0,
-                        dst=self._innovation)
-        for measure, threshold in ((relative, self.threshold),
-                                   (self._innovation, SLOW * self.threshold)):
+        self._learn_noise(relative)
+        # a place that always flickers has to change by more
+        for measure, low, of_noise in ((relative, self.threshold, AT_ONCE_NOISE),
+                                       (self._innovation, SLOW * self.threshold, SLOW_NOISE)):
+            limit = np.clip(self._noise * np.float32(of_noise), low, NOISY * low)
             np.abs(measure, out=self._difference)
-            cv2.max(change, _ramp(self._difference, threshold, 1.5 * threshold), dst=change)
+            np.divide(self._difference, limit, out=self._difference)
+            cv2.max(change, _ramp(self._difference, 1.0, 1.5), dst=change)
+
+    def _learn_noise(self, relative: np.ndarray) -> None:
+        """Split what changed into what goes on for long and what comes and goes."""
+        np.subtract(relative, self._innovation, out=self._difference)
+        _times(self._difference, INNOVATION, self._limit_cell)
+        np.add(self._innovation, self._limit_cell, out=self._innovation)
+        np.abs(self._difference, out=self._difference)
+        cv2.addWeighted(self._noise, 1.0 - NOISE, self._difference, NOISE, 0.0, dst=self._noise)
 
     def _remember_picture(self) -> None:
         """The picture at rest, averaged as depth is."""
