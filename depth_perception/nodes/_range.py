@@ -28,7 +28,7 @@ from depth_perception.transforms import TransformError, moved, rigid
 
 SOURCES = {'laser_scan': (LaserScan, scan_to_points), 'range': (Range, range_to_points),
            'point_cloud': (PointCloud2, cloud_to_points), 'depth_image': (Image, None)}
-KEPT = 100              # the network is slower than the sensor: its readings wait for an image
+KEPT = 50               # the network is slower than the sensor: its readings wait for an image
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,9 @@ class RangeInput:
         """Say why nothing comes in."""
         found = self._input.complaint()
         if found is None and self._info_input is not None:
-            return self._info_input.complaint()
-        return found
+            found = self._info_input.complaint()
+        # the one of another type has another parameter for it than images have
+        return found and found._replace(text=found.text.replace('image_transport', 'range.source'))
 
     def reading(self, header: Header, config: RangeSourceParameters) -> Reading:
         """
@@ -159,7 +160,8 @@ class RangeInput:
         stamp = stamp_ns(message.header)
         if self._readings and stamp < self._readings[-1].stamp:
             self._readings.clear()      # time was set back
-        self._readings.append(Reading(stamp, message.header.frame_id, points))
+        self._readings.append(Reading(
+            stamp, message.header.frame_id, points.astype(np.float32)))
 
     def _on_info(self, info: CameraInfo) -> None:
         self._info = info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
@@ -60,7 +61,9 @@ class ScaleService:
         self._node = node
         self._closed = 'the node is not active; activate it first'
         self.job: Job | None = None
-        node.create_service(Trigger, '~/calibrate_scale', self._on_call)
+        # a group of its own: others of the default group would wait for the answer, images too
+        node.create_service(Trigger, '~/calibrate_scale', self._on_call,
+                            callback_group=ReentrantCallbackGroup())
 
     def open(self) -> None:
         """Take calls from now on."""
