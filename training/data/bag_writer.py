@@ -12,7 +12,7 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -229,8 +229,18 @@ class DataSetWriter:
 
 def _save(path: Path, records: np.ndarray) -> None:
     partial = path.with_suffix('.partial')
-    with partial.open('wb') as file:
-        np.save(file, records)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open('wb') as file:
+            np.save(_Plain(file), records)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)  # a full disk needs the space
+        raise
     os.replace(partial, path)
+
+
+class _Plain:
+    # Hides that it is a file: NumPy's own way of writing one tells no errno.
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
