@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 import numpy as np
@@ -65,12 +65,13 @@ def test_voxels_come_in_the_order_of_their_cubes_whatever_that_of_the_points():
 @settings(max_examples=25)
 @given(xyz=hnp.arrays(np.float32, (40, 3), elements=st.floats(-3, 3, width=32)),
        size=st.floats(0.1, 2.0))
-def test_a_second_pass_keeps_one_point_a_cube(xyz, size):
+def test_a_second_pass_changes_nothing(xyz, size):
     once = voxel_downsample(points(xyz), size)
+    # a mean may be rounded onto the wall of its cube, and into the cube of another one
+    cubes = np.floor(once[:, :3].astype(float) / size)
+    assume(len(np.unique(cubes, axis=0)) == len(once))
     twice = voxel_downsample(once, size)
-    # a mean may be rounded onto the wall of its cube, and over it
-    inner = np.abs(once[:, :3] / size - np.rint(once[:, :3] / size)).min(axis=1) > 1e-5
-    assert set(map(bytes, once[inner])) <= set(map(bytes, twice)) or not inner.all()
+    assert sorted(map(bytes, twice)) == sorted(map(bytes, once))
 
 
 def test_a_cloud_without_points_has_no_voxels():

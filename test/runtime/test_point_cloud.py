@@ -1,4 +1,5 @@
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 import numpy as np
 import pytest
@@ -108,6 +109,15 @@ def test_valid_points_are_those_with_all_three_coordinates():
     assert valid_points(cloud).tobytes() == expected.tobytes()
     assert valid_points(cloud[:, ::2]).tobytes() == expected[:2].tobytes()   # not contiguous
     assert valid_points(np.empty((0, 4), np.float32)).shape == (0, 4)
+
+
+@given(depth=hnp.arrays(np.float32, (5, 7), elements=st.one_of(
+    st.floats(0.125, 50.0, width=32), st.just(np.nan))), stride=st.integers(1, 4))
+def test_the_plain_list_is_the_organised_cloud_without_its_holes(depth, stride):
+    cloud = build(depth, frame()[1], stride=stride)
+    rows = [point for row in cloud for point in row if np.isfinite(point[:3]).all()]
+    assert valid_points(cloud).tobytes() == b''.join(map(bytes, rows))
+    assert len(rows) == np.isfinite(depth[::stride, ::stride]).sum()
 
 
 @given(hnp.arrays(np.uint8, (3, 4, 3)))
