@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 import pytest
 
-from depth_perception.inference import BackendError, EngineSettings, serve
+from depth_perception.inference import BackendError, EngineSettings, make_store, serve
 from depth_perception.inference.batching import Batcher, Rhythm
 from depth_perception.inference.onnx_batch import OnnxBatchEngine
 from depth_perception.model_spec import ModelError, read_spec
@@ -241,3 +241,11 @@ def test_on_the_cpu_images_run_one_after_the_other_unless_asked_for(engine_of):
     assert Batcher(engine, max_batch=9).limit == 4
     assert 'the CPU gains nothing' in Batcher(engine).describe()
     assert Batcher(engine_of(batch=1)).describe() == 'one image after the other'
+
+
+def test_a_tensorrt_engine_is_built_for_as_many_images_as_there_are_cameras(make_model):
+    model = str(make_model())
+    store = make_store(model, EngineSettings(backend='tensorrt', precision='fp32', batch=3))
+    assert store._options.flags == {'batch': '3'}
+    store = make_store(model, EngineSettings(backend='graph', batch=3))
+    assert 'batch' not in store._options.flags
