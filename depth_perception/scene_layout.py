@@ -44,11 +44,16 @@ TABLES = (furniture.table, furniture.round_table, furniture.desk)
 
 
 class Layout:
-    """Collects the meshes of a room and the boxes that are taken."""
+    """Collects the meshes of a room and the boxes that are taken.
 
-    def __init__(self, rng, palette: Palette, size, kind: str,
+    `makers` are those of the furniture against walls, and of what stands free.
+    """
+
+    def __init__(self, rng, palette: Palette, size,
+                 makers: tuple[Sequence[Maker], Sequence[Maker]],
                  external: Sequence[Sequence[Mesh]]):
-        self.rng, self.palette, self.size, self.kind = rng, palette, size, kind
+        self.rng, self.palette, self.size = rng, palette, size
+        self.against_walls, self.free_standing = makers
         self.external = external
         self.meshes: list[Mesh] = []
         self.boxes: list[tuple[np.ndarray, np.ndarray]] = []
@@ -88,7 +93,7 @@ class Layout:
             if self.rng.random() > fill:
                 x += self.rng.uniform(0.3, 1.5)
                 continue
-            meshes, maker = self._new(AGAINST_WALLS[self.kind])
+            meshes, maker = self._new(self.against_walls)
             low, high = bounds(meshes)
             width = float(high[0] - low[0])
             blocked = any(x < b + 0.1 and x + width > a - 0.1 and high[2] > z0
@@ -104,7 +109,7 @@ class Layout:
     def in_the_middle(self, tries: int) -> None:
         """Free-standing pieces, most of them square to the room."""
         for _ in range(tries):
-            meshes, maker = self._new(FREE_STANDING[self.kind])
+            meshes, maker = self._new(self.free_standing)
             yaw = self.rng.integers(4) * np.pi / 2
             askew = self.rng.random() > 0.7
             yaw += self.rng.uniform(0, 1.5) if askew else self.rng.normal(0, 0.05)

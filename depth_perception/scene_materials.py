@@ -123,13 +123,13 @@ RECIPES = {
 class Palette:
     """Gives materials by name; each kind is made when first needed and then used again."""
 
-    def __init__(self, rng):
-        self.rng = rng
-        self._pools: dict[str, list[Material]] = {name: [] for name in RECIPES}
+    def __init__(self, rng, recipes=RECIPES):
+        self.rng, self._recipes = rng, recipes
+        self._pools: dict[str, list[Material]] = {name: [] for name in recipes}
 
     def __call__(self, name: str) -> Material:
         """A material of the room, one of `RECIPES`."""
-        count, recipe = RECIPES[name]
+        count, recipe = self._recipes[name]
         pool = self._pools[name]
         choice = int(self.rng.integers(count))
         if choice >= len(pool):

@@ -12,6 +12,7 @@ from .scene_materials import Palette
 from .scene_mesh import Mesh
 from .scene_paths import camera_path, random_pose
 from .scene_render import MeshScene, View
+from .scene_styles import Style, find_style
 
 
 class Room:
@@ -30,20 +31,23 @@ class Room:
         self.boxes, self.surfaces = boxes, surfaces
 
     @classmethod
-    def random(cls, seed: int, furniture: Sequence[Sequence[Mesh]] = ()) -> Room:
-        """A room by chance; the same seed and furniture give the same room to the last bit.
+    def random(cls, seed: int, furniture: Sequence[Sequence[Mesh]] = (), style: str = '') -> Room:
+        """A room by chance; the same seed, furniture and style give the same to the last bit.
 
         Parameters
         ----------
         seed : any non-negative integer.
         furniture : models to mix among the built-in ones. Each is a list of `Mesh` in metres
             whose origin is the middle of its footprint on the floor, Z up, front towards -y.
+        style : one of `scene_styles.STYLES`.
         """
-        rng = np.random.default_rng(seed)
+        rng, chosen = np.random.default_rng(seed), find_style(style)
         size = _random_size(rng)
         kinds = list(AGAINST_WALLS)
-        layout = Layout(rng, Palette(rng), size, kinds[int(rng.integers(len(kinds)))], furniture)
-        lights, ambient = _furnish(rng, layout)
+        kind = kinds[int(rng.integers(len(kinds)))]
+        makers = chosen.against_walls[kind], chosen.free_standing[kind]
+        layout = Layout(rng, Palette(rng, chosen.recipes), size, makers, furniture)
+        lights, ambient = chosen.lit(rng, *_furnish(rng, layout, chosen))
         scene = MeshScene(layout.meshes, lights, ambient=ambient,
                           exposure=float(rng.uniform(0.32, 0.6)))
         return cls(scene, size, layout.boxes, layout.surfaces)
@@ -73,15 +77,15 @@ def _random_size(rng) -> np.ndarray:
     return size if rng.random() < 0.5 else size[[1, 0, 2]]
 
 
-def _furnish(rng, layout: Layout) -> tuple[list[Light], np.ndarray]:
+def _furnish(rng, layout: Layout, style: Style) -> tuple[list[Light], np.ndarray]:
     walls = layout.walls()
     lamps, spots = fixtures.ceiling_lamps(rng, layout.palette, layout.size)
     layout.meshes += lamps
-    fill = rng.uniform(0.25, 0.95)
+    fill = rng.uniform(*style.fill)
     for frame, length, openings in walls:
         layout.along_wall(frame, length, openings['door'] + openings['window'], fill)
     area = float(np.prod(layout.size[:2]))
-    layout.in_the_middle(int(rng.uniform(0.2, 1.2) * area / 2))
+    layout.in_the_middle(int(rng.uniform(0.2, 1.2) * style.crowd * area / 2))
     layout.on_the_floor(int(rng.poisson(area * rng.choice([0.05, 0.2, 0.6]))))
     if rng.random() < 0.5:
         layout.rug()

@@ -22,6 +22,7 @@ from depth_perception.geometry import Intrinsics
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 SCENE_HFOV_DEG = 63.0
+SCENE = 'scene'
 SCENE_FRAMES = 300  # one round through the room
 
 
@@ -192,23 +193,32 @@ class Webcam(FrameSource):
         self._capture.release()
 
 
-def simulated_room(seed: int) -> Any:
-    """Return a procedural room (scenes.Room); SourceError where open3d is missing."""
+def simulated_room(seed: int, style: str = '') -> Any:
+    """Return a procedural room (scenes.Room).
+
+    Raises
+    ------
+    SourceError
+        Where open3d is missing, or there is no such style.
+    """
     try:
-        from depth_perception.scenes import Room
+        from depth_perception.scenes import Room, SceneError
     except ModuleNotFoundError as error:
         if error.name != 'open3d':
             raise
         raise SourceError('the simulated room needs open3d: pip install open3d') from None
-    return Room.random(seed)
+    try:
+        return Room.random(seed, style=style)
+    except SceneError as error:
+        raise SourceError(str(error)) from None
 
 
 class Scene(FrameSource):
     """A camera that walks through a procedural room, with exact depth."""
 
-    def __init__(self, width: int, height: int, seed: int, loop: bool) -> None:
+    def __init__(self, width: int, height: int, seed: int, loop: bool, style: str = '') -> None:
         super().__init__()
-        self._room = simulated_room(seed)
+        self._room = simulated_room(seed, style)
         self._poses = self._room.camera_path(SCENE_FRAMES)
         self._intrinsics = Intrinsics.from_hfov(width, height, SCENE_HFOV_DEG)
         self._loop = loop
@@ -246,7 +256,8 @@ def open_source(
     Parameters
     ----------
     name : str
-        ``scene``, an image file, a folder of images, a video file, or ``/dev/videoN``.
+        ``scene`` or ``scene:STYLE`` (scene_styles.STYLES), an image file, a folder of images, a
+        video file, or ``/dev/videoN``.
     width, height : int
         Pixels, for the scene and asked of a webcam; files keep their own size.
     seed : int
@@ -259,8 +270,8 @@ def open_source(
     SourceError
         It does not exist, cannot be opened, or holds no images.
     """
-    if name == 'scene':
-        return Scene(width, height, seed, loop)
+    if name == SCENE or name.startswith(f'{SCENE}:'):
+        return Scene(width, height, seed, loop, name[len(SCENE) + 1:])
     if re.fullmatch(r'/dev/video\d+', name):
         return Webcam(name, width, height)
     path = Path(name).expanduser()

@@ -29,7 +29,8 @@ class CameraConfig(StreamConfig):
 
     source: str = parameter(
         'scene',
-        'scene (a simulated room), an image, a folder of images, a video file, or /dev/video0',
+        'scene (a simulated room; scene:arcade one of that style), an image, a folder of images, '
+        'a video file, or /dev/video0',
         at_configure=True,
     )
     loop: bool = parameter(

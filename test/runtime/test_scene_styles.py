@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from depth_perception.geometry import Intrinsics
+from depth_perception.scene_layout import AGAINST_WALLS, FREE_STANDING
+from depth_perception.scene_styles import STYLES
+from depth_perception.scenes import Room, SceneError
+from depth_perception.sources import SourceError, open_source
+
+CAMERA = Intrinsics.from_hfov(64, 48, 63)
+NAMED = [name for name in STYLES if name]
+
+
+def digest(room):
+    view = room.render(CAMERA, room.camera_path(2)[0])
+    return hashlib.sha256(b''.join(plane.tobytes() for plane in view)).hexdigest()
+
+
+@pytest.mark.parametrize('style', NAMED)
+def test_a_style_gives_other_rooms_and_the_same_ones_each_time(style):
+    first, again = (digest(Room.random(7, style=style)) for _ in range(2))
+    assert first == again
+    assert first != digest(Room.random(7))
+
+
+def test_no_style_is_the_default():
+    assert digest(Room.random(7, style='')) == digest(Room.random(7))
+
+
+@pytest.mark.parametrize('style', NAMED)
+def test_a_styled_room_has_the_size_of_the_room_without_it(style):
+    for seed in range(4):
+        np.testing.assert_array_equal(Room.random(seed, style=style).size, Room.random(seed).size)
+
+
+@pytest.mark.parametrize('style', NAMED)
+def test_every_kind_of_room_has_furniture(style):
+    chosen = STYLES[style]
+    assert chosen.against_walls.keys() == AGAINST_WALLS.keys()
+    assert chosen.free_standing.keys() == FREE_STANDING.keys()
+
+
+def test_an_unknown_style_is_refused_by_name():
+    with pytest.raises(SceneError, match="no style 'gothic'.*'arcade'"):
+        Room.random(1, style='gothic')
+    with pytest.raises(SourceError, match="no style 'gothic'"):
+        open_source('scene:gothic')
+
+
+def test_a_source_of_a_style_shows_its_room():
+    plain, styled = (next(open_source(name, width=64, height=48, seed=7))
+                     for name in ('scene', 'scene:arcade'))
+    assert plain.intrinsics == styled.intrinsics
+    assert (plain.image != styled.image).any()
+    assert np.isfinite(styled.depth).mean() > 0.9
