@@ -117,7 +117,9 @@ def _trainer(
     if settings.ema_decay:
         callbacks.insert(0, EMAWeightAveraging(decay=settings.ema_decay))
     if settings.patience:
-        callbacks.append(EarlyStopping(monitored, patience=settings.patience, mode='min'))
+        # At validations alone: a limit of time may end an epoch, or the phase, before the first.
+        callbacks.append(EarlyStopping(monitored, patience=settings.patience, mode='min',
+                                       check_on_train_epoch_end=False))
     logs = {'save_dir': folder.parent, 'name': f'{folder.name}_log'}
     return L.Trainer(
         accelerator=settings.accelerator,
