@@ -6,14 +6,18 @@ definition and the quality of service its publisher offered.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 import importlib
 from pathlib import Path
 import time
+from typing import Any
 
 from mcap.reader import make_reader
+import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosbags.interfaces import (
     Connection,
@@ -27,14 +31,11 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from depth_perception.tools.split_bag import BAG_VERSION, GB, RecordingError, SplitBag
+
 #: Deep enough to hold what arrives while one large chunk is compressed.
 QUEUE_DEPTH = 50
-#: Format 8 is read by rosbag2 of Humble to Kilted; 9 only by Jazzy and newer.
-BAG_VERSION = 8
-
-
-class RecordingError(RuntimeError):
-    """A topic could not be recorded, or a bag does not hold what was written."""
+LOOK_S, TELL_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class BagRecorder:
             topic,
             publishers[0].topic_type,
             typestore=self._typestore,
-            offered_qos_profiles=[_qos(offered)],
+            offered_qos_profiles=[bag_qos(offered)],
         )
         return self._node.create_subscription(
             message_class(publishers[0].topic_type),
@@ -129,7 +130,82 @@ class BagRecorder:
         self._writer.close()
 
 
-def _qos(profile: QoSProfile) -> Qos:
+class LiveRecorder:
+    """Subscribes to what is wanted as it appears, and writes it as it arrives.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        Subscribes; spun here.
+    topics : list of str
+        Full names; empty: those of which `is_wanted` (name, type) says so.
+    """
+
+    def __init__(self, node: Node, bag: SplitBag, topics: list[str],
+                 is_wanted: Callable[[str, str], bool]) -> None:
+        self._node, self._bag, self._is_wanted = node, bag, is_wanted
+        self._named = [name if name.startswith('/') else f'/{name}' for name in topics]
+        self._subscriptions: dict[str, Any] = {}
+        self._refused: set[str] = set()
+
+    @property
+    def waiting(self) -> list[str]:
+        """Named topics of which nothing came."""
+        counts = self._bag.counts
+        return [name for name in self._named if not counts.get(name)]
+
+    def spin(self, is_over: Callable[[], bool]) -> None:
+        """Record until it is over, the bag is full, or Ctrl-C."""
+        look = tell = 0.0
+        while not (is_over() or self._bag.full) and rclpy.ok():
+            now = time.monotonic()
+            if now >= look:
+                self._subscribe()
+                look = now + LOOK_S
+            if now >= tell:
+                self._tell()
+                tell = now + TELL_S
+            rclpy.spin_once(self._node, timeout_sec=0.1)
+
+    def _tell(self) -> None:
+        counts = self._bag.counts
+        print(f'{len(counts)} topics, {sum(counts.values())} messages, '
+              f'{self._bag.size / GB:.3f} GB', flush=True)
+
+    def _subscribe(self) -> None:
+        for name, types in self._node.get_topic_names_and_types():
+            known = name in self._subscriptions or name in self._refused
+            wanted = name in self._named if self._named else self._is_wanted(name, types[0])
+            if wanted and not known:
+                self._listen(name)
+
+    def _listen(self, name: str) -> None:
+        publishers = self._node.get_publishers_info_by_topic(name)
+        if not publishers:
+            return  # somebody listens to it; its publisher may still come
+        offered = [each.qos_profile for each in publishers]
+        try:
+            self._bag.add_topic(name, publishers[0].topic_type, [bag_qos(offered[0])])
+        except RecordingError as error:
+            self._refused.add(name)
+            print(f'not recorded: {error}', flush=True)
+            return
+        # What every publisher offers: a subscription that asks for more hears nothing.
+        reliable = all(each.reliability == ReliabilityPolicy.RELIABLE for each in offered)
+        latched = all(each.durability == DurabilityPolicy.TRANSIENT_LOCAL for each in offered)
+        self._subscriptions[name] = self._node.create_subscription(
+            message_class(publishers[0].topic_type), name,
+            lambda data: self._bag.write(name, time.time_ns(), data),
+            QoSProfile(
+                depth=QUEUE_DEPTH,
+                reliability=ReliabilityPolicy.RELIABLE if reliable
+                else ReliabilityPolicy.BEST_EFFORT,
+                durability=DurabilityPolicy.TRANSIENT_LOCAL if latched
+                else DurabilityPolicy.VOLATILE),
+            raw=True)
+
+
+def bag_qos(profile: QoSProfile) -> Qos:
     """Write rclpy's profile in the bag's words; endless times stay endless."""
     reliable = profile.reliability == ReliabilityPolicy.RELIABLE
     endless = QosTime(9223372036, 854775807)
@@ -157,13 +233,13 @@ def read_back(path: Path) -> list[Topic]:
     """
     with Reader(path) as reader:
         topics = [_check(reader, connection) for connection in reader.connections]
-    counted: dict[str, int] = {}
+    counted: Counter[str] = Counter()
     for file in path.glob('*.mcap'):
         with file.open('rb') as stream:
             summary = make_reader(stream).get_summary()
         for channel in summary.channels.values():
-            counted[channel.topic] = summary.statistics.channel_message_counts.get(channel.id, 0)
-    if counted != {topic.name: topic.count for topic in topics}:
+            counted[channel.topic] += summary.statistics.channel_message_counts.get(channel.id, 0)
+    if counted != Counter({topic.name: topic.count for topic in topics}):
         raise RecordingError(f'{path}: rosbags and mcap count different messages: {counted}')
     return topics
 
