@@ -19,6 +19,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 import yaml
 
 from depth_perception.tools import launch_parts as parts
+from depth_perception.tools.nav2_parameters import combined
 
 DRIVER = ('false', 'true also starts the driver, with large shared memory and without depth of '
           'its own; false: it runs already.')
@@ -120,15 +121,10 @@ def _reliable_file(topics: list[str]) -> str:
     return str(file)
 
 
-def merged_file(base: Path, changes: Path) -> str:
-    """Write a parameter file with the values of `base`, and over them those of `changes`."""
-    tree = _merged(yaml.safe_load(base.read_text()), yaml.safe_load(changes.read_text()))
-    file = Path(tempfile.mkdtemp(prefix='depth_perception_')) / changes.name
+def nav2_file(robot: Path, example: Path, cloud_topic: str) -> str:
+    """Write a parameter file for Nav2; see nav2_parameters.combined."""
+    tree = combined(yaml.safe_load(robot.read_text()), yaml.safe_load(example.read_text()),
+                    cloud_topic)
+    file = Path(tempfile.mkdtemp(prefix='depth_perception_')) / robot.name
     file.write_text(yaml.safe_dump(tree, sort_keys=False))
     return str(file)
-
-
-def _merged(base: object, changes: object) -> object:
-    if not isinstance(base, dict) or not isinstance(changes, dict):
-        return changes
-    return {**base, **{key: _merged(base.get(key), value) for key, value in changes.items()}}

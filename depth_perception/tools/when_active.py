@@ -12,7 +12,7 @@ import time
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.signals import SignalHandlerOptions
 
 PERIOD_S = 0.2
 PATIENCE_S = 2.0        # for one answer: the first may get lost while the two sides meet
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def wait_until_active(node_name: str) -> bool:
     """Return True once the node is active, False when this process was interrupted before."""
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # KeyboardInterrupt does
     node = rclpy.create_node('when_active', start_parameter_services=False)
     client = node.create_client(GetState, f'{node_name}/get_state')
     remind = time.monotonic() + REMIND_S
@@ -45,7 +45,7 @@ def wait_until_active(node_name: str) -> bool:
                 remind += REMIND_S
             time.sleep(PERIOD_S)
         return True
-    except (ExternalShutdownException, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return False
     finally:
         node.destroy_node()
@@ -54,7 +54,6 @@ def wait_until_active(node_name: str) -> bool:
 
 def _is_active(node: rclpy.node.Node, client: rclpy.client.Client) -> bool:
     if not client.service_is_ready():
-        rclpy.spin_once(node, timeout_sec=0.0)  # notices an interrupt
         return False
     future = client.call_async(GetState.Request())
     rclpy.spin_until_future_complete(node, future, timeout_sec=PATIENCE_S)
