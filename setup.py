@@ -33,6 +33,7 @@ setup(
         ('share/' + PACKAGE + '/launch', sorted(glob('launch/*.launch.py'))),
         ('share/' + PACKAGE + '/config', sorted(glob('config/*.*'))),
         ('share/' + PACKAGE + '/config/examples', sorted(glob('config/examples/*.*'))),
+        ('share/' + PACKAGE + '/config/record', sorted(glob('config/record/*.*'))),
         ('share/' + PACKAGE + '/config/sros2', sorted(glob('config/sros2/*.*'))),
     ],
     zip_safe=False,  # the models are opened by path

@@ -7,7 +7,16 @@ from pathlib import Path
 import sys
 
 from depth_perception.model_spec import DEFAULT_FOCUS_MODEL, DEFAULT_MODEL
-from depth_perception.tools import bench, doctor, engine, engine_build, models, stereo, view
+from depth_perception.tools import (
+    bench,
+    doctor,
+    engine,
+    engine_build,
+    models,
+    record,
+    stereo,
+    view,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     bench.add_to(commands)
     stereo.add_to(commands)
     view.add_to(commands)
+    record.add_to(commands)
     doctor.add_to(commands)
     arguments = vars(parser.parse_args(argv))
     command = arguments.pop('run')

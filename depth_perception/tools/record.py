@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import re
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ def run(topics: list[str], output: Path, seconds: float, split_size: int, disk_b
     """
     try:
         import rclpy
+        from rclpy.signals import SignalHandlerOptions
 
         from depth_perception.nodes._lifecycle import keep_big_blocks
         from depth_perception.tools.recorder import LiveRecorder
@@ -91,7 +93,9 @@ def run(topics: list[str], output: Path, seconds: float, split_size: int, disk_b
     if output.exists():
         raise FileExistsError(f'{output} exists; name another folder with -o')
     keep_big_blocks()
-    rclpy.init()
+    # Both ways of being stopped end the recording in order; rclpy's own would end the context.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('depth_perception_record', start_parameter_services=False)
     bag = SplitBag(output, limits)
     recorder = LiveRecorder(node, bag, topics, is_wanted)

@@ -36,6 +36,7 @@ from depth_perception.tools.split_bag import BAG_VERSION, GB, RecordingError, Sp
 #: Deep enough to hold what arrives while one large chunk is compressed.
 QUEUE_DEPTH = 50
 LOOK_S, TELL_S = 0.5, 5.0
+TRANSFORMS = ('/tf', '/tf_static')
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,10 @@ class LiveRecorder:
 
     @property
     def waiting(self) -> list[str]:
-        """Named topics of which nothing came."""
+        """Named topics of which nothing came; not every robot has transforms."""
         counts = self._bag.counts
-        return [name for name in self._named if not counts.get(name)]
+        return [name for name in self._named
+                if not counts.get(name) and name not in TRANSFORMS]
 
     def spin(self, is_over: Callable[[], bool]) -> None:
         """Record until it is over, the bag is full, or Ctrl-C."""

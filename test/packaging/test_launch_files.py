@@ -23,6 +23,8 @@ EXTRA = {
     'oak.launch.py': ['topic_style', 'driver'],
     'point_cloud.launch.py': ['depth_topic'],
     'realsense.launch.py': ['topic_style', 'driver'],
+    'record.launch.py': ['bag', 'depth_topic', 'depth_info_topic', 'focus_topic', 'recorder',
+                         'split_size', 'disk_budget', 'keep', 'qos_file'],
     'rtabmap.launch.py': ['rtabmap', 'frame_id', 'rtabmap_args', 'rtabmap_viz'],
     'stereo.launch.py': ['depth_topic'],
     'usb_cam.launch.py': ['image_topic', 'driver', 'video_device', 'camera_info_url', 'hfov_deg'],
