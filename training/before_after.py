@@ -84,7 +84,7 @@ def summary(
     rows: Mapping[str, list[dict[str, float]]], metric: str = 'abs_rel'
 ) -> dict[str, Any]:
     """Means and the paired difference; see :func:`compare`."""
-    if not rows:
+    if not rows or not rows[BEFORE]:
         return {'frames': 0}
     found: dict[str, Any] = {'frames': len(rows[BEFORE])}
     for who, pictures in rows.items():
