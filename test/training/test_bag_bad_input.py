@@ -1,9 +1,12 @@
 """Bags as they come from robots: cut off, in the wrong unit, of another clock, half missing."""
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 import runpy
+import shutil
+import sqlite3
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -67,6 +70,27 @@ def test_a_damaged_chunk_in_the_middle_loses_its_own_messages_alone(tmp_path):
     stamps = stamps_of(tmp_path / 'set')
     assert 250 <= len(stamps) < 400 and '1 chunks are damaged' in notes(summary)
     assert stamps[0] == B.START and stamps[-1] == B.START + 399 * B.SECOND // 2
+
+
+def test_messages_in_the_log_of_a_recorder_that_was_killed_are_read(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', 'sqlite3', count=20)
+    file = bag / 'bag.db3'
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute('PRAGMA journal_mode=WAL')
+        database.execute('PRAGMA wal_autocheckpoint=0')
+        late = database.execute('SELECT topic_id, timestamp, data FROM messages WHERE id > 30')
+        late = late.fetchall()
+        database.execute('DELETE FROM messages WHERE id > 30')
+        database.commit()
+        database.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        database.executemany('INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)',
+                             late)
+        database.commit()
+        killed = tmp_path / 'killed'
+        shutil.copytree(bag, killed)  # as it lay there when the power went
+    (killed / 'metadata.yaml').unlink()
+    assert (killed / 'bag.db3-wal').stat().st_size > 100_000
+    assert kept_of(prepare([killed], tmp_path / 'set', WHOLE)) == 20
 
 
 def test_a_compressed_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+import hashlib
 import logging
 from pathlib import Path
 import re
@@ -17,7 +18,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_typestore
 import yaml
 
-from training.data.bag_salvage import BROKEN, Damaged, Stored, salvaged
+from training.data.bag_salvage import BROKEN, Damaged, Stored, log_beside, salvaged
 from training.data.root import DataError
 
 try:
@@ -95,6 +96,23 @@ class Recording:
         for file in self.files:
             self._survey(file)
 
+    @property
+    def name(self) -> str:
+        """Name of the folder or file."""
+        return self.path.resolve().name
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the files' names, sizes and both ends: it takes no time."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            size = file.stat().st_size
+            digest.update(f'{file.name} {size}'.encode())
+            with file.open('rb') as stream:
+                digest.update(stream.read(BLOCK))
+                stream.seek(max(0, size - BLOCK))
+                digest.update(stream.read(BLOCK))
+        return digest.hexdigest()
+
     def messages(self, topics: Collection[str]) -> Iterator[Stored]:
         """Yield the messages of some topics, file by file, in the order of time where possible.
 
@@ -162,6 +180,8 @@ class Recording:
         """Count the topics of a file, and see whether it is whole."""
         storage = self._storage(file)
         try:
+            if log_beside(storage):
+                raise ReaderError('its last messages are in the write-ahead log')
             with Reader(storage) as reader:
                 for each in reader.connections:
                     self._count(each.topic, each.msgtype, each.msgcount)

@@ -102,9 +102,14 @@ def _sqlite(path: Path) -> Iterator[Stored]:
         connection.close()
 
 
+def log_beside(path: Path) -> bool:
+    """Whether a recorder that was killed left messages in the write-ahead log of sqlite3."""
+    log = Path(f'{path}-wal')
+    return log.is_file() and log.stat().st_size > 0
+
+
 def _connected(path: Path) -> sqlite3.Connection:
-    # A recorder that was killed leaves its last messages in the write-ahead log beside the file.
-    mode = 'mode=ro' if Path(f'{path}-wal').exists() else 'mode=ro&immutable=1'
+    mode = 'mode=ro' if log_beside(path) else 'mode=ro&immutable=1'
     return sqlite3.connect(f'file:{quote(str(path))}?{mode}', uri=True)
 
 

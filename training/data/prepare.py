@@ -32,7 +32,6 @@ from training.data.root import DataError
 
 SCRATCH = '.unpacked'
 DEFAULTS = Settings()
-HASHED = 1 << 20  # bytes from either end of a storage file by which it is known again
 
 ROLES = {'image': 'the pictures', 'depth': 'the depth', 'info': "the pictures' camera_info",
          'depth_info': "the depth's camera_info", 'focus': 'the focus of the lens'}
@@ -134,16 +133,18 @@ def _data_set(output: Path, recordings: Sequence[Recording],
 
 def _convert(recording: Recording, writer: DataSetWriter, blocks: Blocks, clock: Clock,
              settings: Settings) -> Row:
-    row = Row(recording.path.name)
+    row = Row(recording.name)
     try:
         made = plan(recording, settings)
     except TopicError as error:
         row.notes = [*recording.notes, str(error)]
         return row
     row.kind, row.topics = made.kind, list(made.names.read)
-    key = _key(recording, made, settings)
-    known = writer.bags.setdefault(key, {'name': row.name, 'kind': made.kind,
-                                         'topics': made.names.read, 'finished': False})
+    fingerprint = recording.fingerprint()
+    key = _key(recording, fingerprint, made, settings)
+    known = writer.bags.setdefault(key, {
+        'name': row.name, 'fingerprint': fingerprint, 'kind': made.kind,
+        'topics': made.names.read, 'finished': False})
     if known['finished']:
         row.earlier, row.notes = True, known['notes']
         row.tally = Tally(known['pictures'], Counter(known['kept']), Counter(known['left_out']))
@@ -165,17 +166,10 @@ def _convert(recording: Recording, writer: DataSetWriter, blocks: Blocks, clock:
     return row
 
 
-def _key(recording: Recording, made: Plan, settings: Settings) -> str:
+def _key(recording: Recording, fingerprint: str, made: Plan, settings: Settings) -> str:
     """Return the name of a recording in the manifest: the same for the same files and topics."""
-    digest = hashlib.sha256(repr((made.kind, made.names, settings.split)).encode())
-    for file in recording.files:
-        size = file.stat().st_size
-        digest.update(f'{file.name} {size}'.encode())
-        with file.open('rb') as stream:
-            digest.update(stream.read(HASHED))
-            stream.seek(max(0, size - HASHED))
-            digest.update(stream.read(HASHED))
-    return f'{recording.path.name}-{digest.hexdigest()[:12]}'
+    told = repr((fingerprint, made.kind, made.names, settings.split))
+    return f'{recording.name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
