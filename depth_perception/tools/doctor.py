@@ -94,9 +94,15 @@ def _of_nodes(snapshot: Snapshot) -> Iterator[Problem]:
                 yield Problem(code, f'/{name.lstrip("/")}', text)
 
 
+def _our_nodes(snapshot: Snapshot) -> set[str]:
+    """Return full names; the status of one of several cameras is named NODE/CAMERA."""
+    names = {f'/{name.lstrip("/")}' for name in snapshot.statuses}
+    return names | {name.rpartition('/')[0] for name in names}
+
+
 def _candidates(snapshot: Snapshot) -> str:
     """Name pictures that somebody publishes: one of them may be what is missing."""
-    ours = {f'/{name.lstrip("/")}' for name in snapshot.statuses}
+    ours = _our_nodes(snapshot)
     names = sorted(name for name, topic in snapshot.topics.items() if any(
         each.kind in PICTURES and each.node not in ours for each in topic.publishers))
     return f' (there are pictures on {", ".join(names)})' if names else ''
@@ -104,7 +110,7 @@ def _candidates(snapshot: Snapshot) -> str:
 
 def _of_topics(snapshot: Snapshot) -> Iterator[Problem]:
     """Find topics of our nodes where two do not understand each other."""
-    ours = {f'/{name.lstrip("/")}' for name in snapshot.statuses}
+    ours = _our_nodes(snapshot)
     told = {code for status in snapshot.statuses.values() for code in status.findings}
     for name, topic in sorted(snapshot.topics.items()):
         for publisher, subscription, why in topic.unfit:

@@ -65,6 +65,13 @@ def test_a_subscriber_that_cannot_hear_our_output_is_found():
     assert '/viewer cannot hear /depth_node' in problem.text
 
 
+def test_the_outputs_of_a_node_with_several_cameras_are_its_own():
+    topic = Topic([Endpoint('/robot/multi', IMAGE)], [Endpoint('/viewer', IMAGE)],
+                  [('/robot/multi', '/viewer', 'durability')])
+    statuses = {'robot/multi/front': Status(0, 'fine', {'OK': ''})}
+    assert codes(replace(GOOD, statuses=statuses, topics={'/d': topic})) == ['QOS_INCOMPATIBLE']
+
+
 def test_a_topic_of_two_types_is_found():
     other = Endpoint('/depth_node', 'sensor_msgs/msg/CompressedImage')
     assert codes(replace(GOOD, topics={'/image': Topic([Endpoint('/driver', IMAGE)], [other])})
