@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from depth_perception.image_encodings import MessageError, color_of, compressed_to_rgb
 from depth_perception.inference import BackendError
-from depth_perception.sources import decoded
 
-# encoding -> channels, conversion to RGB
-_ENCODINGS = {'rgb8': (3, None), 'bgr8': (3, cv2.COLOR_BGR2RGB), 'mono8': (1, cv2.COLOR_GRAY2RGB),
-              'rgba8': (4, cv2.COLOR_RGBA2RGB), 'bgra8': (4, cv2.COLOR_BGRA2RGB)}
 _TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -61,12 +57,9 @@ def _color_images(reader: Any, path: Path) -> Iterator[np.ndarray]:
 
 
 def _to_rgb(message: Any) -> np.ndarray | None:
-    if not hasattr(message, 'encoding'):    # CompressedImage
-        image = decoded(message.data.tobytes())
-        return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    if message.encoding not in _ENCODINGS:
+    try:
+        picture = compressed_to_rgb(message) if hasattr(message, 'format') else color_of(message)
+    except MessageError:
         return None
-    channels, conversion = _ENCODINGS[message.encoding]
-    rows = message.data.reshape(message.height, message.step)[:, :message.width * channels]
-    image = np.ascontiguousarray(rows).reshape(message.height, message.width, channels)
-    return image if conversion is None else cv2.cvtColor(image, conversion)
+    order = [0, 1, 2] if picture.channel_order == 'rgb' else [2, 1, 0]
+    return np.ascontiguousarray(picture.array[..., order])

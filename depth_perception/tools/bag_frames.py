@@ -9,6 +9,12 @@ import cv2
 import numpy as np
 
 from depth_perception.geometry import CameraModel, Rectifier
+from depth_perception.image_encodings import (
+    MessageError,
+    camera_model,
+    color_of,
+    compressed_to_rgb,
+)
 from depth_perception.sources import Frame, FrameSource, SourceError
 
 IMAGES = {'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'}
@@ -107,8 +113,6 @@ class BagFrames(FrameSource):
         return (self.count - 1) / seconds if self.count > 1 and seconds > 0 else 0.0
 
     def _find_camera(self) -> CameraModel | None:
-        from depth_perception.nodes._messages import MessageError, camera_model
-
         folder = self._connection.topic.removesuffix('/compressed').rpartition('/')[0]
         for each in self._reader.connections:
             if each.msgtype == INFO and each.topic.rpartition('/')[0] == folder and each.msgcount:
@@ -120,9 +124,7 @@ class BagFrames(FrameSource):
         return None
 
     def _pictures(self) -> Iterator[np.ndarray]:
-        from depth_perception.nodes._messages import MessageError, compressed_to_rgb, to_rgb
-
-        read = compressed_to_rgb if 'Compressed' in self._connection.msgtype else to_rgb
+        read = compressed_to_rgb if 'Compressed' in self._connection.msgtype else color_of
         for message in self._decoded(self._connection):
             try:
                 picture, order = read(message)
