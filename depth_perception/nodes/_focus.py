@@ -8,7 +8,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
 from depth_perception.focus_stack import FocusError, check_distance, check_f_number
-from depth_perception.nodes._encodings import MessageError
+from depth_perception.image_encodings import MessageError
 from depth_perception.nodes._messages import copy_header
 
 FOCUS, F_NUMBER = 'focus_distance', 'f_number'

@@ -12,9 +12,9 @@ from std_srvs.srv import SetBool
 
 from depth_perception.focus_estimator import FocusStackError
 from depth_perception.focus_stack import FocusError
+from depth_perception.image_encodings import MessageError
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
-from depth_perception.nodes._encodings import MessageError
 from depth_perception.nodes._stamps import NS_PER_S, StampMonitor, stamp_ns
 from depth_perception.nodes._worker import Worker
 from depth_perception.point_cloud import PointCloudError

@@ -7,7 +7,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Header
 
-from depth_perception.nodes._encodings import MessageError
+from depth_perception.image_encodings import MessageError
 from depth_perception.nodes._focus import (
     focus_message,
     focus_reading,

@@ -10,8 +10,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Header
 
+from depth_perception.image_encodings import MessageError
 from depth_perception.nodes._diagnostics import Health
-from depth_perception.nodes._encodings import MessageError
 from depth_perception.nodes._frame_loop import FrameLoop
 
 

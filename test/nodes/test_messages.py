@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Reg
 from std_msgs.msg import Header
 
 from depth_perception.geometry import CameraModel, Intrinsics
-from depth_perception.nodes._encodings import ENCODINGS, MessageError, to_array
+from depth_perception.image_encodings import ENCODINGS, MessageError, to_array
 from depth_perception.nodes._messages import (
     CloudWriter,
     ImageWriter,
