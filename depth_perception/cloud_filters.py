@@ -49,6 +49,8 @@ class CloudFilterSettings:
         Islands of fewer points go, see `island_mask`; 0: off.
     island_step : float
         Share of depth by which neighbours on one island may differ.
+    min_confidence : float
+        Points of which the model is less sure go, 0..1; for models that say how sure they are.
     """
 
     min_range: float = 0.0
@@ -62,6 +64,7 @@ class CloudFilterSettings:
     sky_min_depth: float = inf
     island_points: int = 0
     island_step: float = 0.05
+    min_confidence: float = 0.0
 
 
 class CloudFilters:
@@ -81,7 +84,7 @@ class CloudFilters:
         self._out = np.empty(self._shape, np.float32)
 
     def __call__(self, depth: np.ndarray, image: np.ndarray, settings: CloudFilterSettings,
-                 channel_order: str = 'rgb') -> np.ndarray:
+                 channel_order: str = 'rgb', confidence: np.ndarray | None = None) -> np.ndarray:
         """Return the depth without what the settings leave out.
 
         Parameters
@@ -91,6 +94,8 @@ class CloudFilters:
         settings : CloudFilterSettings
         channel_order : 'rgb' or 'bgr'
             Of `image`.
+        confidence : (H, W) float32, 0..1, or None
+            How sure the model is; NaN is not.
 
         Returns
         -------
@@ -112,6 +117,8 @@ class CloudFilters:
         out = self._out
         np.copyto(out, depth)
         out[~((depth >= self._near) & (depth <= self._far))] = np.nan
+        if settings.min_confidence > 0.0 and confidence is not None:
+            out[~(confidence >= settings.min_confidence)] = np.nan
         if settings.flying_pixel_step > 0.0:
             out[flying_pixel_mask(depth, settings.flying_pixel_step)] = np.nan
         if settings.sky_min_depth < inf:
