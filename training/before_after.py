@@ -22,6 +22,7 @@ from training.torch_engine import TorchEngine
 BEFORE, AFTER = 'before', 'after'
 SHOWN = ('abs_rel', 'rmse', 'delta1')
 ALIGNED = 'abs_rel_median_aligned'
+SHORT = {ALIGNED: 'abs_rel, aligned'}
 
 
 def scores(depth: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -109,9 +110,12 @@ def change(compared: Mapping[str, Any], metric: str = 'abs_rel') -> float | None
 def as_table(title: str, compared: Mapping[str, Any]) -> Table:
     """Lay one comparison out for a terminal."""
     whos = [who for who in (BEFORE, AFTER, 'median_depth') if who in compared]
-    table = Table('', *whos, 'difference', title=f"{title}: {compared['frames']} frames")
+    table = Table(title=f"{title}: {compared['frames']} frames")
+    for name in ('', *whos, 'difference'):
+        table.add_column(name, justify='right' if name else 'left', no_wrap=True)
     d = compared['difference']
     for metric in compared[BEFORE]:
         interval = f"{d[metric]:+.4f} [{d['lo']:+.4f}, {d['hi']:+.4f}]" if metric in d else ''
-        table.add_row(metric, *(f'{compared[who][metric]:.4f}' for who in whos), interval)
+        table.add_row(SHORT.get(metric, metric), *(f'{compared[who][metric]:.4f}' for who in whos),
+                      interval)
     return table

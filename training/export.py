@@ -42,7 +42,7 @@ from training.data.splits import load_splits
 from training.export_graph import ExportError, export_onnx, exportable, fix_size
 from training.export_inputs import network_inputs, stack_of
 from training.models.low_rank import merge_low_rank
-from training.provenance import provenance
+from training.provenance import provenance, rounded
 
 log = logging.getLogger(__name__)
 
@@ -185,8 +185,13 @@ def export(
 
 def _sources(trained: Checkpoint) -> str:
     told = trained.config.get('provenance', {})
-    before = [told['started_from']['training_data']] if 'started_from' in told else []
-    return '; then '.join([*before, ', '.join(trained.sources)])
+    if 'started_from' not in told:
+        return ', '.join(trained.sources)
+    data = told['data']
+    measured = '' if data['labels'] == 'measured' else ' (depth estimated, not measured)'
+    new = [f"{data['name']}{measured}" if source == data['kind'] else source
+           for source in trained.sources]
+    return f"{told['started_from']['training_data']}; then {', '.join(new)}"
 
 
 def _accuracy(trained: Checkpoint) -> dict[str, dict[str, float]]:
@@ -194,7 +199,7 @@ def _accuracy(trained: Checkpoint) -> dict[str, dict[str, float]]:
     if not trained.comparison:
         return {}
     name = trained.config['provenance']['data']['name']
-    return {f'{name}, held out': trained.comparison['held_out']['after']}
+    return {f'{name}, held out': rounded(trained.comparison['held_out']['after'])}
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -6,8 +6,6 @@ from pathlib import Path
 import subprocess
 from typing import Any, NamedTuple
 
-import yaml
-
 from depth_perception.model_spec import ModelError, find_model, read_spec
 from training.checkpoint import CheckpointError, read_checkpoint
 from training.config import Config, ConfigError, config_from, load_config
@@ -98,8 +96,15 @@ def provenance(trained: dict[str, Any], comparison: dict[str, Any] | None) -> di
         config['data'] = {k: v for k, v in config['data'].items() if k not in ('root', 'workers')}
     told = {'commit': commit(), **trained.get('provenance', {}), 'config': config}
     if comparison:
-        told['metrics'] = comparison
-    return yaml.safe_load(yaml.safe_dump(_plain(told)))
+        told['metrics'] = rounded(comparison)
+    return _plain(told)
+
+
+def rounded(value: Any) -> Any:
+    """Return metrics, nested as they are, with four digits after the point."""
+    if isinstance(value, dict):
+        return {key: rounded(x) for key, x in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _plain(value: Any) -> Any:

@@ -127,7 +127,8 @@ def _told(value: object) -> object:
     # Nested mappings, such as the provenance, one fact a line.
     if not isinstance(value, dict) or not value:
         return value
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=90)
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=90,
+                          default_flow_style=None)  # None: what holds plain values is one line
     return '\n' + textwrap.indent(text.rstrip(), ' ' * 4)
 
 

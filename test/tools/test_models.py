@@ -17,4 +17,4 @@ def test_info_shows_the_provenance_of_a_fine_tuned_model(make_model, capsys):
     shown = capsys.readouterr().out
     assert '\n    commit: abc\n    data:\n      ' in shown
     assert 'name: drive_1' in shown
-    assert 'abs_rel: 0.125' in shown
+    assert 'after: {abs_rel: 0.125}' in shown
