@@ -83,6 +83,30 @@ def test_filters_and_limits_apply_from_the_next_frame_on(graph, camera, node, cl
     assert np.isnan(points(near)[:, 32:, 2]).all()
 
 
+def test_a_navigation_cloud_is_set_up_and_taken_back_while_the_node_runs(graph, camera, node,
+                                                                         cloud):
+    chosen = {'point_cloud.organized': False, 'point_cloud.max_range': 2.5,
+              'point_cloud.camera_height': 0.5, 'point_cloud.min_height': 0.1,
+              'point_cloud.outlier_filter.enable': True}
+    before = {name: graph.get_parameter(node, name) for name in chosen}
+    for name, value in chosen.items():
+        assert graph.set_parameter(node, name, value).successful
+    [msg] = camera.send_until([cloud], PICTURE, depth=DEPTH)
+    got = points(msg)[0, :, :3].astype(float)
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    away = DEPTH * np.sqrt(1 + ((u - 31.5) / 50) ** 2 + ((v - 23.5) / 50) ** 2)
+    height = 0.5 - DEPTH * (v - 23.5) / 50
+    assert msg.height == 1 and msg.is_dense
+    assert len(got) == ((away <= 2.5) & (height >= 0.1)).sum()
+    assert np.linalg.norm(got, axis=1).max() <= 2.5 and got[:, 1].max() <= 0.4
+    refused = graph.set_parameter(node, 'point_cloud.min_range', 2.5)
+    assert not refused.successful and 'must be below point_cloud.max_range' in refused.reason
+    for name, value in before.items():
+        assert graph.set_parameter(node, name, value).successful
+    [msg] = camera.send_until([cloud], PICTURE, depth=DEPTH)
+    assert (msg.height, msg.width) == (HEIGHT, WIDTH) and not msg.is_dense
+
+
 def test_depth_is_shown_as_the_depth_node_shows_it(graph, camera, node):
     topics = [graph.listen(f'point_cloud_node/{name}', kind) for name, kind in (
         ('depth/image_rect', Image), ('depth/camera_info', CameraInfo),
