@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionMode
 
-from training.data import DATASETS, DataConfig, DataError
+from training.data import DATASETS, DataConfig, DataError, bag_writer
 from training.data.bag import open_set
 from training.data.bag_plan import Settings
 from training.data.bag_topics import Names
@@ -342,6 +342,37 @@ def test_a_run_that_was_killed_goes_on_to_the_same_data_set(at, when, tmp_path):
         {entry['shard'] for entry in open_set(tmp_path / 'set').entries})
     again = prepare([bag], tmp_path / 'set')
     assert again.rows[0].earlier and again.rows[0].tally == whole.rows[0].tally
+
+
+def test_a_run_over_focus_sweeps_goes_on_as_well(tmp_path, monkeypatch):
+    bag = B.sweep_bag(tmp_path / 'bag')
+    monkeypatch.setattr(bag_writer, 'VIEWS_PER_SHARD', 3)
+    prepare([bag], tmp_path / 'whole', WHOLE)
+    saved = bag_writer._save
+
+    def interrupted(path, records):
+        if path.stem.endswith('00002'):
+            raise KeyboardInterrupt
+        saved(path, records)
+
+    monkeypatch.setattr(bag_writer, '_save', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([bag], tmp_path / 'set', WHOLE)
+    assert len(open_set(tmp_path / 'set').entries) == 6  # readable as far as it came
+    monkeypatch.setattr(bag_writer, '_save', saved)
+    summary = prepare([bag], tmp_path / 'set', WHOLE)
+    assert kept_of(summary, 'focus') == 10 == summary.rows[0].tally.kept['train']
+    whole, resumed = (open_set(tmp_path / name).stacks('train') for name in ('whole', 'set'))
+    for i in range(10):
+        for one, other in zip(whole.load(i)[:3], resumed.load(i)[:3]):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_lens_that_never_stops_gives_single_pictures(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=60, more=[
+        ('/camera/focus', lambda i, t: B.focus(t, 0.5 + 0.1 * i))])
+    summary = prepare([bag], tmp_path / 'set', WHOLE)
+    assert kept_of(summary) == 60 and 'the lens has 60 focus distances' in notes(summary)
 
 
 FULL = '''

@@ -254,21 +254,14 @@ def test_a_lens_with_distortion_is_straightened_with_its_depth(tmp_path):
 
 
 def test_a_focus_sweep_becomes_stacks_with_the_depth_of_its_last_slice(tmp_path):
-    distances = [0.5, 1.0, 2.0, 4.0]
-
-    def rgb(i, t):
-        blurred = cv2.GaussianBlur(B.picture(1), (0, 0), 0.6 + 0.2 * (i % 4))
-        return B.image(t, np.clip(blurred + i // 4 * 2.0, 0, 255).astype(np.uint8), 'rgb8')
-
-    more = [('/camera/focus', lambda i, t: B.focus(t, distances[i % 4]))]
-    bag = B.robot_bag(tmp_path / 'bag', count=40, rate=10.0, rgb=rgb, more=more)
+    bag = B.sweep_bag(tmp_path / 'bag')
     summary = prepare([bag], tmp_path / 'set', WHOLE)
     assert summary.rows[0].kind == 'focus' and kept(summary, 'focus')['train'] == 10
     data = DATASETS['bag_focus'](DataConfig(48, 64, 10, root=str(tmp_path / 'set')), 'train',
                                  augment=False)
     item = data[0]
     assert data.frames == 4 and item['stack'].shape == (4, 3, 48, 64)
-    assert item['focus_distances'].tolist() == distances
+    assert item['focus_distances'].tolist() == B.FOCUS_M
     stacks = open_set(tmp_path / 'set').stacks('train')
     first = stacks.load(0)
     np.testing.assert_allclose(first.depth, B.depth(3), rtol=2e-3)

@@ -1,0 +1,70 @@
+"""Live nodes are recorded, and training reads what was recorded."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip('mcap')
+pytest.importorskip('rosbags')
+
+ROOT = Path(__file__).parents[2]
+WIDTH, HEIGHT = 160, 120
+
+
+@pytest.fixture(scope='module')
+def camera_and_depth(graph, make_model):
+    """A simulated camera with exact depth, and the node that estimates it."""
+    graph.spawn('camera_node', {'width': WIDTH, 'height': HEIGHT, 'rate_hz': 15.0, 'seed': 4,
+                                'frame_id': 'eye'})
+    graph.spawn('depth_node', {'model': str(make_model())})
+
+
+def record(output, *arguments):
+    command = [sys.executable, '-m', 'depth_perception.tools.cli', 'record', '-o', str(output)]
+    return subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True,
+                            env={**os.environ, 'PYTHONUNBUFFERED': '1'})
+
+
+def test_what_live_nodes_publish_is_recorded_and_prepared_for_training(
+        graph, camera_and_depth, tmp_path):
+    with record(tmp_path / 'drive', '--seconds', '4', '--split-size', '600K') as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert 'read back and whole' in said and '/depth_node/' not in said
+    assert len(list((tmp_path / 'drive').glob('drive_*.mcap'))) > 1
+
+    from depth_perception.tools.recorder import read_back
+    topics = {topic.name: topic for topic in read_back(tmp_path / 'drive')}
+    assert set(topics) == {'/image', '/camera_info', '/ground_truth/depth'}
+    assert topics['/image'].count >= 30 and topics['/image'].reliability == 'reliable'
+
+    pytest.importorskip('torch')
+    from training.data.bag import open_set
+    from training.data.bag_plan import Settings
+    from training.data.prepare import prepare
+    summary = prepare([tmp_path / 'drive'], tmp_path / 'set', Settings(split='train', still=0.0))
+    row, = summary.rows
+    assert row.kind == 'depth' and row.tally.kept['train'] >= 25, row
+    pictures = open_set(tmp_path / 'set').pictures('train')
+    first, last = pictures.load(0), pictures.load(len(pictures.names) - 1)
+    assert first.image.shape == (HEIGHT, WIDTH, 3) and (first.image != last.image).any()
+    assert 0.1 < np.nanmedian(first.depth) < 20.0
+    assert np.isfinite(first.depth).mean() > 0.9
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_recording_that_is_interrupted_is_finished_first(
+        graph, camera_and_depth, tmp_path, number):
+    with record(tmp_path / 'drive', '/image', '/nobody') as process:
+        while ' 0 messages' in (line := process.stdout.readline()) or 'messages' not in line:
+            assert process.poll() is None
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1 and 'nobody published /nobody' in said  # the rest is there
+    assert 'read back and whole' in said, said
