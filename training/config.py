@@ -228,7 +228,9 @@ class Config:
     @property
     def trusted_range(self) -> tuple[float, float]:
         """Near and far in metres between which the exported network is to be trusted."""
-        near, far = self.depth_range or (self.loss.get(k) for k in ('near', 'far'))
+        # Of a loss that trains confidence as well, that of depth is inside.
+        loss = {**self.loss, **(self.loss.get('loss') or {})}
+        near, far = self.depth_range or (loss.get(k) for k in ('near', 'far'))
         return float(near or DEPTH_RANGE_M[0]), float(far or DEPTH_RANGE_M[1])
 
 

@@ -52,7 +52,9 @@ def build_loss(config: Config, phase: Phase) -> nn.Module:
         Unknown loss or option, or a value that it refuses.
     """
     options = {key: value for key, value in config.loss.items() if key != 'name'}
-    if phase.relative:
+    if phase.relative and isinstance(options.get('loss'), Mapping):
+        options['loss'] = {**options['loss'], 'relative': True}
+    elif phase.relative:
         options['relative'] = True
     losses = LOSSES | CONFIDENCE_LOSSES
     return _called(chosen(losses, config.loss['name'], 'loss'), options, 'loss.')

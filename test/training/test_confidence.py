@@ -115,10 +115,12 @@ def test_confidence_and_its_loss_belong_together(options, loss):
 
 
 def test_the_loss_of_depth_has_its_own_options():
-    loss = build_loss(dataclasses.replace(CONFIG, loss={
-        'name': 'laplace', 'weight': 0.3, 'loss': {'name': 'realtime_unet', 'far': 20.0}}),
-        CONFIG.phases[0])
+    config = dataclasses.replace(CONFIG, loss={
+        'name': 'laplace', 'weight': 0.3, 'loss': {'name': 'realtime_unet', 'far': 20.0}})
+    loss = build_loss(config, dataclasses.replace(CONFIG.phases[0], relative=True))
     assert loss.depth.log_far == math.log(20.0)
+    assert loss.depth.weights['log_range'] > 0
+    assert config.trusted_range == (0.25, 20.0)
     with pytest.raises(ConfigError, match='no option'):
         check(dataclasses.replace(CONFIG, loss={'name': 'laplace', 'loss': {
             'name': 'l1', 'farthest': 20.0}}))
