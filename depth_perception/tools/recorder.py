@@ -187,16 +187,17 @@ class LiveRecorder:
             return  # somebody listens to it; its publisher may still come
         offered = [each.qos_profile for each in publishers]
         try:
+            kind = message_class(publishers[0].topic_type)
             self._bag.add_topic(name, publishers[0].topic_type, [bag_qos(offered[0])])
-        except RecordingError as error:
+        except (RecordingError, ImportError) as error:
             self._refused.add(name)
-            print(f'not recorded: {error}', flush=True)
+            print(f'{name} is not recorded: {error}', flush=True)
             return
         # What every publisher offers: a subscription that asks for more hears nothing.
         reliable = all(each.reliability == ReliabilityPolicy.RELIABLE for each in offered)
         latched = all(each.durability == DurabilityPolicy.TRANSIENT_LOCAL for each in offered)
         self._subscriptions[name] = self._node.create_subscription(
-            message_class(publishers[0].topic_type), name,
+            kind, name,
             lambda data: self._bag.write(name, time.time_ns(), data),
             QoSProfile(
                 depth=QUEUE_DEPTH,

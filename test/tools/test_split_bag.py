@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -107,6 +109,32 @@ def test_a_disk_that_fills_up_stops_the_recording(tmp_path):
     assert 'of the disk are free' in bag.full
     assert bag.counts['/image'] < 12
     verify(bag.folder, bag.counts)
+
+
+FULL = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+test = runpy.run_path(sys.argv[1])
+bag = test['SplitBag'](test['Path'](sys.argv[2]), test['Limits'](reserve_bytes=1))
+bag.add_topic('/image', test['IMAGE'])
+for number in range(40):
+    bag.write('/image', number, test['picture'](number))
+print(bag.full)
+try:
+    bag.close()
+except test['RecordingError'] as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_is_full_all_of_a_sudden_leaves_what_was_written(tmp_path):
+    done = subprocess.run([sys.executable, '-c', FULL, __file__, str(tmp_path / 'drive')],
+                          cwd=Path(__file__).parents[2], capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert 'nothing more could be written' in done.stdout
+    assert 'all of it but the end can be read' in done.stdout
 
 
 def test_a_bag_with_damage_does_not_pass(tmp_path):

@@ -325,3 +325,13 @@ def test_topics_can_be_named(tmp_path):
     image, camera = open_set(tmp_path / 'set').video('train').load(0)
     np.testing.assert_array_equal(image, B.picture(70))
     assert camera.fx == pytest.approx(32.0)
+    front = Settings(split='train', names=Names(image='/camera/image_raw'))
+    assert kept(prepare([bag], tmp_path / 'set', front), 'colour')['train'] == 4  # both cameras
+
+
+def test_a_camera_that_zooms_keeps_its_frames_and_their_focal_lengths_together(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=12,
+                      camera=lambda i, t: B.info(t, focal=50.0 if i < 7 else 80.0))
+    prepare([bag], tmp_path / 'set', WHOLE)
+    focal = [camera.fx for _, _, camera in pictures(tmp_path / 'set').values()]
+    assert focal == [50.0] * 7 + [80.0] * 5

@@ -31,6 +31,7 @@ from training.data.bag_writer import DataSetWriter, stored_settings
 from training.data.root import DataError
 
 SCRATCH = '.unpacked'
+STOPPED = 130  # exit status after Ctrl-C
 DEFAULTS = Settings()
 
 ROLES = {'image': 'the pictures', 'depth': 'the depth', 'info': "the pictures' camera_info",
@@ -184,6 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, OSError) as error:
         print(f'prepare: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('prepare: stopped; the same command goes on from here', file=sys.stderr)
+        return STOPPED
     show(summary, output)
     return 0 if summary.counts else 1
 
