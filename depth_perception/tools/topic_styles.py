@@ -6,7 +6,7 @@ published sources of the versions that `TopicStyle.driver` tells.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -121,6 +121,31 @@ def inputs(names: TopicStyle, *, camera: str = '', image_topic: str = '',
     info = camera_info_topic or (beside(image_topic, 'camera_info') if image_topic
                                  else _under(names, camera, names.camera_info))
     return [('image', image_topic or _under(names, camera, names.image)), ('camera_info', info)]
+
+
+def of_cameras(names: Sequence[str], image_topics: Sequence[str] = ()) -> Remappings:
+    """Return the remappings of a node that listens to several cameras.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the cameras.
+    image_topics : sequence of str
+        One for each, camera_info lies beside it; none: ``NAME/image``.
+
+    Raises
+    ------
+    ValueError
+        There are no cameras, or more or fewer topics than cameras.
+    """
+    if not names:
+        raise ValueError('cameras is empty; name at least one, such as cameras:=front,rear')
+    topics = image_topics or [f'{name}/image' for name in names]
+    if len(topics) != len(names):
+        raise ValueError(f'there are {len(topics)} image_topics for {len(names)} cameras '
+                         f'({", ".join(names)}); give one for each')
+    return [pair for name, topic in zip(names, topics) for pair in (
+        (f'{name}/image', topic), (f'{name}/camera_info', beside(topic, 'camera_info')))]
 
 
 def outputs(names: TopicStyle, camera: str = '') -> Wiring:
