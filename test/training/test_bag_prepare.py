@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import pickle
 import runpy
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionMode
 import torch
+from torch.utils.data import DataLoader
 
 from training.data import DATASETS, DataConfig, DataError
 from training.data.bag import open_set
@@ -162,6 +164,18 @@ def test_the_splits_are_blocks_of_time_with_gaps_and_training_reads_them(tmp_pat
         item = data[0]
         assert item['image'].shape == (3, 48, 64) and item['depth'].dtype == torch.float32
         assert item['source'] == 'bag' and len(data) == (8 if split == 'train' else counts[split])
+
+
+def test_workers_of_a_loader_read_the_shards_by_themselves(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=30)
+    prepare([bag], tmp_path / 'set', WHOLE)
+    data = DATASETS['bag'](DataConfig(B.HEIGHT, B.WIDTH, 40, root=str(tmp_path / 'set')))
+    loader = DataLoader(data, batch_size=10, num_workers=2)
+    names = [name for batch in loader for name in batch['name']]
+    assert names == [data[i]['name'] for i in range(40)]
+    copy = pickle.dumps(data.pictures)
+    assert len(copy) < 20_000
+    np.testing.assert_array_equal(pickle.loads(copy).load(3).image, data.pictures.load(3).image)
 
 
 def test_a_bag_that_is_added_later_meets_the_same_blocks(tmp_path):

@@ -43,6 +43,10 @@ class Shards:
         self._root = root
         self._maps: dict[str, np.ndarray] = {}
 
+    def __reduce__(self) -> tuple:
+        # A map that is pickled, for a worker that is spawned, would be all of its file.
+        return Shards, (self._root,)
+
     def path(self, name: str) -> Path:
         """Return the file of a shard."""
         return self._root / name
