@@ -37,6 +37,10 @@ CODES: dict[str, Code] = {
         'The topic of an input has a publisher that fits, and nothing arrives.',
         'Look whether the camera delivers; if it runs on another host or as another user, start '
         'it with FASTDDS_BUILTIN_TRANSPORTS=DEFAULT?sockets_size=8MB.'),
+    'FRAMES_LOST': Code(
+        'More messages are lost on the way than come; DDS counts them.',
+        'Give the publisher larger shared memory (see TRANSPORT_TOO_SMALL), make it reliable, or '
+        'lower its rate; between hosts look at the network.'),
     'STAMPS_NEVER_MATCH': Code(
         'Messages arrive on both topics, and no two of them have stamps that belong together; '
         'the text tells the smallest gap.',
@@ -131,7 +135,7 @@ CODES: dict[str, Code] = {
         'Set model to one that works, as the text says.'),
     'RELATIVE_WITHOUT_METRES': Code(
         'Somebody subscribed to metres of a model that gives relative depth.',
-        'Use ~/relative_depth/image, or a metric model.'),
+        'Call ~/calibrate_scale, use ~/relative_depth/image, or a metric model.'),
     'ENGINE_BUILDING': Code(
         'An engine is being built, with progress; ONNX Runtime serves meanwhile.', 'Wait.'),
     'ENGINE_REFUSED': Code(
@@ -150,6 +154,30 @@ CODES: dict[str, Code] = {
     'FRAME_FAILED': Code(
         'What runs the model failed for a frame; the next one is tried.',
         'Try another backend or a smaller input.', 'rejected.engine'),
+    # -- scale -------------------------------------------------------------------------------
+    'SCALE_FILE_UNUSABLE': Code(
+        'The file with the scale of this camera and model is damaged, or of something else; '
+        'depth is not corrected.',
+        'Call ~/calibrate_scale, or delete the file.'),
+    'SCALE_OF_ANOTHER_LENS': Code(
+        'The scale was made with another field of view; depth is not corrected.',
+        'Call ~/calibrate_scale.'),
+    'SCALE_NOT_SAVED': Code(
+        'The scale is in use, and lost when the node ends: its file cannot be written.',
+        'Free some space, make the folder writable, or set scale.file; calibrate again.'),
+    'SCALE_DRIFT': Code(
+        'Depth disagrees with the range source by more than 10 %.',
+        'Call ~/calibrate_scale, or set scale.continuous.'),
+    'RANGE_UNUSABLE': Code(
+        'Nothing is known of the range source for the images: no reading, stamps too far apart, '
+        'or it is not known where it sits.', 'The text tells what to change.'),
+    'RANGE_MALFORMED': Code(
+        'A message of the range source is not what its fields say.',
+        'The text tells what to change.', 'range messages unusable'),
+    'RELATIVE_FOR_WANT_OF_INFO': Code(
+        'A relative model has a scale, and no camera_info fits, so there are no metres.',
+        'Publish camera_info, or set fallback_hfov_deg.', 'relative for want of camera_info'),
+    'CALIBRATING': Code('~/calibrate_scale is under way.', 'Wait.'),
     # -- focus -------------------------------------------------------------------------------
     'SWEEP_LOST': Code(
         'Which slice an image of a fixed sweep is cannot be told any more.',
@@ -214,7 +242,7 @@ CODES: dict[str, Code] = {
 }
 # What is told without being a fault of anything.
 HARMLESS = ('OK', 'IDLE', 'STREAMING', 'TOO_SLOW', 'ENGINE_BUILDING', 'MODEL_LOADING',
-            'PARAMETER_REFUSED', 'STALE_SEGMENTS')
+            'CALIBRATING', 'PARAMETER_REFUSED', 'STALE_SEGMENTS')
 _OF_COUNTER = {code.counter: name for name, code in CODES.items() if code.counter}
 _OF_COUNTER_KIND = {'restart': 'STACK_RESTARTED'}
 
