@@ -214,6 +214,20 @@ def test_a_clock_that_goes_back_keeps_its_frames_and_their_splits_apart(tmp_path
         assert apart >= B.SECOND  # also in the time that passed
 
 
+def test_a_recording_that_follows_at_once_by_another_clock_is_kept_apart(tmp_path):
+    first = B.robot_bag(tmp_path / 'one', count=80)
+    begins = B.START + 40 * B.SECOND
+    messages = ((topic, log + begins - B.SECOND, message) for topic, log, message in B.robot(
+        count=80, start=B.SECOND, rgb=lambda i, t: B.image(t, B.picture(200 + i), 'rgb8')))
+    second = B.write(tmp_path / 'two', messages)
+    both = prepare([first, second], tmp_path / 'both')
+    prepare([first], tmp_path / 'later')
+    later = prepare([first, second], tmp_path / 'later')
+    for summary in (both, later):
+        assert summary.rows[1].tally.left_out['after a jump of the clock'] == 2  # 1 s at 2 Hz
+    assert content(tmp_path / 'both') == content(tmp_path / 'later')
+
+
 def test_the_same_recording_twice_is_taken_once(tmp_path):
     first = B.robot_bag(tmp_path / 'one', count=12)
     second = B.robot_bag(tmp_path / 'two', 'sqlite3', count=12)

@@ -67,17 +67,23 @@ class Clock:
     ----------
     gap_s
         How long after a jump frames are still neighbours of those before it.
+
+    Attributes
+    ----------
+    last : (int, int) or None
+        Stamp and log time of the last frame, ns; may be set, to go on where a recording ended.
+    jumps : int
     """
 
     def __init__(self, gap_s: float) -> None:
         self._gap_ns = round(gap_s * NS_PER_S)
-        self._last: tuple[int, int] | None = None
+        self.last: tuple[int, int] | None = None
         self._since_jump_ns: int | None = None
         self.jumps = 0
 
     def near_jump(self, stamp_ns: int, log_ns: int) -> bool:
         """Take the next frame; say whether it follows a jump too closely."""
-        last, self._last = self._last, (stamp_ns, log_ns)
+        last, self.last = self.last, (stamp_ns, log_ns)
         if last is None:
             return False
         passed_ns = log_ns - last[1]
@@ -90,8 +96,8 @@ class Clock:
 
     def next_bag(self, start_ns: int) -> None:
         """Begin another recording, whose stamps may be of another clock."""
-        if self._last and abs(start_ns - self._last[1]) > self._gap_ns:
-            self._last = self._since_jump_ns = None
+        if self.last and abs(start_ns - self.last[1]) > self._gap_ns:
+            self.last = self._since_jump_ns = None
 
 
 def check_split(split: str) -> str:

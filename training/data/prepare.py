@@ -148,6 +148,7 @@ def _convert(recording: Recording, writer: DataSetWriter, blocks: Blocks, clock:
         'topics': made.names.read, 'finished': False})
     if known['finished']:
         row.earlier, row.notes = True, known['notes']
+        clock.last = known['last'] and tuple(known['last'])
         row.tally = Tally(known['pictures'], Counter(known['kept']), Counter(known['left_out']))
         return row
     jumps = clock.jumps
@@ -162,7 +163,7 @@ def _convert(recording: Recording, writer: DataSetWriter, blocks: Blocks, clock:
     if frames.unread:
         row.notes.append(f'{frames.unread} messages are cut off')
     known |= {'finished': True, 'pictures': row.tally.pictures, 'kept': dict(row.tally.kept),
-              'left_out': dict(row.tally.left_out), 'notes': row.notes}
+              'left_out': dict(row.tally.left_out), 'notes': row.notes, 'last': clock.last}
     writer.commit()
     return row
 
