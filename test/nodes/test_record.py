@@ -58,7 +58,8 @@ def test_what_live_nodes_publish_is_recorded_and_prepared_for_training(
     assert np.isfinite(first.depth).mean() > 0.9
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [
+    signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_recording_that_is_interrupted_is_finished_first(
         graph, camera_and_depth, tmp_path, number):
     with record(tmp_path / 'drive', '/image', '/nobody') as process:

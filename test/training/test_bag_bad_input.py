@@ -339,7 +339,8 @@ prepare.main([sys.argv[1], '-o', sys.argv[2]])
 '''
 
 
-@pytest.mark.parametrize('at, when', [(2, 'before'), (4, 'after')])
+@pytest.mark.parametrize('at, when', [
+    (2, 'before'), pytest.param(4, 'after', marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_goes_on_to_the_same_data_set(at, when, tmp_path):
     bag = noisy(tmp_path / 'bag')
     whole = prepare([bag], tmp_path / 'whole')

@@ -316,6 +316,12 @@ def test_another_width_in_the_same_data_set_is_refused(tmp_path):
         prepare([bag], tmp_path / 'set', Settings(width=320))
     with pytest.raises(DataError, match='blocks of'):
         prepare([bag], tmp_path / 'set', Settings(block_seconds=33.0))
+    description = tmp_path / 'set/dataset.json'
+    text = description.read_text()
+    description.write_text(text.replace('"format_version": 1', '"format_version": 9'))
+    for use in (lambda: prepare([bag], tmp_path / 'set'), lambda: open_set(tmp_path / 'set')):
+        with pytest.raises(DataError, match='of version 9'):
+            use()
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other/thesis.txt').write_text('mine')
     with pytest.raises(DataError, match='something that is no data set'):

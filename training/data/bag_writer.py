@@ -43,9 +43,21 @@ def record_type(kind: str, height: int, width: int, slices: int = 0) -> np.dtype
 
 
 def stored_settings(folder: Path) -> dict | None:
-    """Return the settings with which a data set was begun; None where there is none yet."""
+    """Return the settings with which a data set was begun; None where there is none yet.
+
+    Raises
+    ------
+    DataError
+        It is of another version.
+    """
     description = folder / DESCRIPTION
-    return json.loads(description.read_text())['settings'] if description.exists() else None
+    if not description.exists():
+        return None
+    content = json.loads(description.read_text())
+    if content['format_version'] != FORMAT_VERSION:
+        raise DataError(f'{folder} is of version {content["format_version"]}, this package '
+                        f'writes {FORMAT_VERSION}; name another folder with -o')
+    return content['settings']
 
 
 class DataSetWriter:
