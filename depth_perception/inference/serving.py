@@ -17,6 +17,7 @@ import numpy as np
 
 from depth_perception.estimator import Engine
 from depth_perception.inference import BackendError
+from depth_perception.inference.cuda_device import GpuLostError
 from depth_perception.inference.engine_cache import BuildStopped
 from depth_perception.inference.engine_store import EngineStore, Obtained
 from depth_perception.inference.onnx_batch import Answer, plain_engine
@@ -44,7 +45,7 @@ class Status:
     warnings : tuple of str
         A cache that cannot be written, a version known for trouble.
     gpu_lost : bool
-        Whether what failed in flight ran on a GPU.
+        Whether the GPU failed in flight, in a way that does not pass.
     """
 
     state: str
@@ -285,5 +286,5 @@ class ServingEngine:
             self._engine = self._plain
         if failed is not self._plain:
             failed.close()
-        gpu = any(name in failed.backend.lower() for name in ('cuda', 'tensorrt'))
-        self._status = replace(self._status, state='failed', text=text, gpu_lost=gpu)
+        self._status = replace(self._status, state='failed', text=text,
+                               gpu_lost=isinstance(error, GpuLostError))

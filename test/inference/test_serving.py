@@ -13,6 +13,7 @@ import pytest
 
 from depth_perception.inference import BackendError, EngineSettings, make_store, serve
 from depth_perception.inference.builder import BuildOptions, BuildStopped
+from depth_perception.inference.cuda_device import GpuLostError
 from depth_perception.inference.engine_cache import EngineCache
 from depth_perception.inference.engine_store import EngineStore, build_sizes
 from depth_perception.inference.graph_builder import GraphBuilder
@@ -192,12 +193,24 @@ def test_force_builds_anew_although_an_engine_is_kept(make_model, served):
     assert builder.built == ['fp16', 'fp16']
 
 
+def test_a_gpu_that_is_lost_in_flight_is_told_from_other_failures(make_model, served, monkeypatch):
+    engine = finished(served(make_model(depth=2.0), Other()))
+    assert depth_of(engine) == 2.0      # the built engine serves
+
+    def fail(image):
+        raise GpuLostError('the GPU is lost')
+
+    monkeypatch.setattr(engine._engine, 'infer', fail)
+    assert depth_of(engine) == 2.0
+    assert engine.status.state == 'failed' and engine.status.gpu_lost
+
+
 def test_an_engine_that_fails_in_flight_hands_its_frame_to_onnx_runtime(make_model, served):
     # It works on every picture but a white one.
     engine = finished(served(make_model(depth=2.0), Other(fp16=make_model(depth=2.0, fails=True))))
     assert engine.backend.endswith('(optimised graph)')
     assert depth_of(engine, WHITE) == 2.0
-    assert engine.status.state == 'failed'
+    assert engine.status.state == 'failed' and not engine.status.gpu_lost
     assert 'failed in flight, ONNX Runtime on the CPU took over' in engine.status.text
     assert engine.backend == 'onnxruntime CPUExecutionProvider'
     engine.rebuild()
