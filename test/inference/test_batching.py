@@ -244,6 +244,7 @@ def test_on_the_cpu_images_run_one_after_the_other_unless_asked_for(engine_of):
 
 
 def test_a_tensorrt_engine_is_built_for_as_many_images_as_there_are_cameras(make_model):
+    pytest.importorskip('tensorrt_rtx')
     model = str(make_model())
     store = make_store(model, EngineSettings(backend='tensorrt', precision='fp32', batch=3))
     assert store._options.flags == {'batch': '3'}
