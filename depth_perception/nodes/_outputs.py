@@ -222,7 +222,7 @@ class CloudOutput:
         """Make the message."""
         self._follow(frame.intrinsics, config.cloud_stride)
         depth = self._filters(frame.depth, frame.image, config.cloud_filters(),
-                              frame.channel_order)
+                              frame.channel_order, frame.confidence)
         builder, organised = self._builder, not config.cloud_voxel_size and config.cloud_organized
         cloud = self._writer.prepare(builder.height, builder.width) if organised else self._list()
         builder.fill(depth, frame.image, cloud, frame.channel_order)

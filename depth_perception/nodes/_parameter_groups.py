@@ -110,6 +110,10 @@ class CloudParameters:
         0.05, 'neighbours within this share of their depth are on one island',
         name='point_cloud.outlier_filter.relative_step', limits=(0.001, 1.0))
 
+    cloud_min_confidence: float = parameter(
+        0.0, 'points of which the model is less sure are dropped; of a model that does not say '
+        'how sure it is all stay', name='point_cloud.min_confidence', limits=(0.0, 1.0))
+
     def check_cloud(self) -> None:
         """Raise ValueError unless both ranges are in order."""
         in_order(self, 'cloud_min_range', 'cloud_max_range')
@@ -127,7 +131,7 @@ class CloudParameters:
             if self.cloud_flying_pixel_filter else 0.0,
             sky_min_depth=self.cloud_sky_min_depth if self.cloud_sky_filter else inf,
             island_points=self.cloud_outlier_min_points if self.cloud_outlier_filter else 0,
-            island_step=self.cloud_outlier_step)
+            island_step=self.cloud_outlier_step, min_confidence=self.cloud_min_confidence)
 
 
 @dataclass(frozen=True)
