@@ -9,12 +9,13 @@ PIP_INPUTS := $(wildcard requirements-*.txt constraints*.txt) scripts/setup_env.
 RUN := $(VENV)/bin/python
 COMPAT_TESTS := test/runtime test/inference test/test_layers.py
 
-.PHONY: help demo demo-focus test test-python test-compat test-slow test-gpu bench bench-stereo lint train-default clean
+.PHONY: help demo demo-focus test test-python test-compat test-faults test-slow test-gpu bench bench-stereo lint train-default clean
 
 help:
 	@echo 'make demo [SOURCE=video.mp4|folder|image|/dev/video0|scene]   camera in, depth out, on real ROS 2'
 	@echo 'make demo-focus     a lens that sweeps its focus, depth from its stacks, on real ROS 2'
 	@echo 'make test           lint, all tests, the second environment, colcon'
+	@echo 'make test-faults    every fault on live nodes, and a table of what held'
 	@echo 'make test-slow      the slow tests alone'
 	@echo 'make test-gpu       the tests that need a CUDA device'
 	@echo 'make bench          every benchmark; JSON in benchmarks/results/'
@@ -54,6 +55,10 @@ test-compat: .venv-compat/.stamp-compat
 
 test-gpu: $(VENV)/.stamp-test
 	$(RUN) -m pytest -m gpu
+
+# Every fault on live nodes, with a table at the end; WITHOUT=handler takes one handler out first.
+test-faults: $(VENV)/.stamp-test
+	FAULTS_WITHOUT='$(WITHOUT)' $(RUN) -m pytest test/faults -q -m 'slow or not slow'
 
 test-slow: $(VENV)/.stamp-test
 	$(RUN) -m pytest -m 'slow and not gpu'

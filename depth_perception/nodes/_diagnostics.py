@@ -20,6 +20,7 @@ PERIOD_S = 1.0
 LOG_PERIOD_S = 5.0      # the same trouble is logged once in this time,
 NEWS_PERIOD_S = 1.0     # and another text for it once in this
 MEMORY_S = 10.0         # trouble shows as a warning for so long after it ended
+LONGEST = 600           # characters of one text: a hostile message may bring names of any length
 
 
 class Level(IntEnum):
@@ -127,6 +128,12 @@ def summary(findings: Iterable[Finding], otherwise: str) -> Finding:
     return Finding(worst, '; '.join(texts) or otherwise, ' '.join(codes) or 'OK')
 
 
+def clipped(text: str) -> str:
+    """Return a text without its middle, if it is too long: what was got, and the way out, stay."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f'{text[:half]} [...] {text[-half:]}'
+
+
 def sentences(findings: Iterable[Finding]) -> dict[str, str]:
     """Return what is said under each code."""
     texts: dict[str, dict[str, None]] = {}
@@ -198,6 +205,7 @@ class Health:
         self._trouble(f'rejected.{reason}', f'frame rejected: {text}', Level.ERROR)
 
     def _trouble(self, name: str, text: str, level: Level, number: int = 1) -> None:
+        text = clipped(text)
         if self._tally.trouble(name, text, level, number):
             self._node.get_logger().warning(text)
 
@@ -215,8 +223,11 @@ class Health:
         """Return the status as it is now."""
         now = time.monotonic()
         rate_in, rate_out = self.input_rate.rate_hz(now), self.output_rate.rate_hz(now)
-        findings = [*self._findings(), *self._tally.findings()]
-        found = summary(findings, f'{rate_in:.1f} Hz in, {rate_out:.1f} Hz out')
+        own, troubles = list(self._findings()), self._tally.findings()
+        findings, rates = [*own, *troubles], f'{rate_in:.1f} Hz in, {rate_out:.1f} Hz out'
+        # what is no fault of the node is among the values, and does not hide its rates
+        found = summary(findings, rates)
+        text = found.text if found.level else summary(own, rates).text
         values = {'codes': found.code, **sentences(findings), **self._values(),
                   'input rate [Hz]': f'{rate_in:.2f}',
                   'output rate [Hz]': f'{rate_out:.2f}', 'received': 0, 'processed': 0,
@@ -224,7 +235,7 @@ class Health:
                   **self._tally.counts(), **self._latencies()}
         return DiagnosticStatus(
             # a byte in Python: b'\x02', as DiagnosticStatus.ERROR is
-            level=bytes([found.level]), message=found.text,
+            level=bytes([found.level]), message=text,
             name=self._name, hardware_id=self._node.get_name(),
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])
 

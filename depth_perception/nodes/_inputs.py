@@ -17,16 +17,18 @@ from rclpy.qos import (
     qos_policy_name_from_kind,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from depth_perception.nodes._diagnostics import Finding, Level
 from depth_perception.nodes._messages import ColorImage, compressed_to_rgb, to_rgb
 from depth_perception.nodes._transport import CURE, Sender, sender
+from depth_perception.timing import RateMeter
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:     # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 SILENCE_S = 2.0
 
@@ -79,16 +81,28 @@ class Input:
         self._node = node
         self._name = name
         self._type = message_type
+        self._type_name = f'{message_type.__module__.split(".")[0]}/msg/{message_type.__name__}'
         self._callback = callback
         topic = node.resolve_topic_name(name)
         self.topic = f'{topic}/compressed' if message_type is CompressedImage else topic
         self._last = time.monotonic()
         self._refused = ''      # the policy for which DDS refused a publisher, by its event
-        self._subscription = node.create_subscription(
-            message_type, self.topic, self._on_message, qos,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
-            qos_overriding_options=_overridable(node, self.topic, qos))
+        self._came, self._lost = RateMeter(), RateMeter()
+        self._subscription = self._subscribe(qos)
         self._qos = qos         # after the overrides
+
+    def _subscribe(self, qos: QoSProfile) -> Subscription:
+        events = {'incompatible_qos': self._on_incompatible, 'message_lost': self._on_lost}
+        while True:
+            try:
+                return self._node.create_subscription(
+                    self._type, self.topic, self._on_message, qos,
+                    event_callbacks=SubscriptionEventCallbacks(**events),
+                    qos_overriding_options=_overridable(self._node, self.topic, qos))
+            except UnsupportedEventTypeError:   # not every DDS has both
+                if not events:
+                    raise
+                events.popitem()
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -98,12 +112,31 @@ class Input:
         """Say why nothing comes in, once that has lasted two seconds; or not from everybody."""
         silent_s = time.monotonic() - self._last
         if silent_s < SILENCE_S:
-            return self._unheard() if self._refused else None
+            return (self._refused and self._unheard()) or self._losing()
         return self._why(silent_s)
 
     def _on_message(self, message: Any) -> None:
         self._last = time.monotonic()
+        self._came.tick(self._last)
         self._callback(message)
+
+    def _on_lost(self, event: Any) -> None:
+        for _ in range(min(event.total_count_change, 100)):
+            self._lost.tick(time.monotonic())
+
+    def _losing(self) -> Finding | None:
+        """Say that more messages are lost on the way than come."""
+        now = time.monotonic()
+        lost, came = self._lost.rate_hz(now), self._came.rate_hz(now)
+        if lost <= came:
+            return None
+        text = f"on '{self.topic}' {came:.1f} messages a second come and {lost:.1f} are lost"
+        small = self._small_sender(self._node.get_publishers_info_by_topic(self.topic))
+        if small is not None:
+            return Finding(Level.WARN, f'{text}: {_blame(small)}', 'TRANSPORT_TOO_SMALL')
+        return Finding(Level.WARN, (
+            f'{text}: start the publisher with {CURE} if it runs on this host, or make it '
+            'reliable'), 'FRAMES_LOST')
 
     def _on_incompatible(self, event: Any) -> None:
         self._refused = qos_policy_name_from_kind(event.last_policy_kind).lower()
@@ -113,13 +146,14 @@ class Input:
     def _unheard(self) -> Finding | None:
         """Say that somebody is not heard while others are."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
-        unfit = [each for each in publishers if not self._fits(each)]
+        unfit = [each for each in publishers
+                 if each.topic_type == self._type_name and not self._fits(each)]
         if not unfit:
             self._refused = ''      # it is gone
             return None
         return Finding(Level.WARN, (
-            f"of {len(publishers)} publishers on '{self.topic}' {len(unfit)} cannot be heard: "
-            f'{self._mismatch(unfit)}'), 'QOS_INCOMPATIBLE')
+            f'of {len(publishers)} publishers {len(unfit)} cannot be heard: '
+            f'{self._why_unfit(unfit)}'), 'QOS_INCOMPATIBLE')
 
     def _fits(self, publisher: Any) -> bool:
         compatible, _ = qos_check_compatible(publisher.qos_profile, self._qos)
@@ -142,11 +176,11 @@ class Input:
             return Finding(Level.ERROR, (
                 f"no publisher on '{self.topic}' (input '{self._name}'); start the camera or "
                 f'remap {self._name}:=/its/topic'), 'NO_PUBLISHER')
-        wanted = f'{self._type.__module__.split(".")[0]}/msg/{self._type.__name__}'
         types = {publisher.topic_type for publisher in publishers}
-        if wanted not in types:
+        publishers = [each for each in publishers if each.topic_type == self._type_name]
+        if not publishers:
             return Finding(Level.ERROR, (
-                f"'{self.topic}' carries {', '.join(sorted(types))}, not {wanted}; remap "
+                f"'{self.topic}' carries {', '.join(sorted(types))}, not {self._type_name}; remap "
                 f'{self._name} or set image_transport'), 'WRONG_TYPE')
         if not any(map(self._fits, publishers)):
             return Finding(Level.ERROR, self._why_unfit(publishers), 'QOS_INCOMPATIBLE')
@@ -169,10 +203,8 @@ class Input:
             return Finding(Level.ERROR, (
                 f'{silence}publisher; if large images vanish, start it with {CURE} and without '
                 'ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST'), 'SILENT_PUBLISHER')
-        return Finding(Level.ERROR, (
-            f'{silence}publisher: process {small.pid} ({small.command}) has the default '
-            f'transport, whose shared memory of {small.segment_bytes / 1024:.0f} KiB loses larger '
-            f'images; start it with {CURE}'), 'TRANSPORT_TOO_SMALL')
+        return Finding(
+            Level.ERROR, f'{silence}publisher: {_blame(small)}', 'TRANSPORT_TOO_SMALL')
 
     def _small_sender(self, publishers: Sequence[Any]) -> Sender | None:
         """Return a publisher on this host whose images do not fit into its shared memory."""
@@ -184,6 +216,12 @@ class Input:
                and each.node_namespace == self._node.get_namespace()]
         found = (sender(each.endpoint_gid, own[0]) for each in publishers if own)
         return next((each for each in found if each is not None and each.is_small), None)
+
+
+def _blame(small: Sender) -> str:
+    return (f'process {small.pid} ({small.command}) has the default transport, whose shared '
+            f'memory of {small.segment_bytes / 1024:.0f} KiB loses larger images; start it with '
+            f'{CURE}')
 
 
 def _overridable(node: Node, topic: str, qos: QoSProfile) -> QoSOverridingOptions:

@@ -134,8 +134,9 @@ class Graph:
         yaml_text: str | None = None,
         arguments: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
+        program: tuple[str, ...] = (),
     ) -> NodeProcess:
-        """Start ``depth_perception.nodes.<module>`` and wait until it is in `state`.
+        """Start ``depth_perception.nodes.<module>`` or `program`; wait until it is in `state`.
 
         `state` is a lifecycle state, or 'failed': unconfigured, and the reason is in the log.
         `params` go into a YAML file under the node's own name; `yaml_text` replaces that file.
@@ -145,7 +146,8 @@ class Graph:
         file = self.folder / f'{name}-{len(self.processes)}.yaml'
         tree = {full_name: {'ros__parameters': params or {}}}
         file.write_text(yaml.safe_dump(tree) if yaml_text is None else yaml_text)
-        command = [sys.executable, '-m', f'depth_perception.nodes.{module}', *arguments]
+        program = program or ('-m', f'depth_perception.nodes.{module}')
+        command = [sys.executable, *program, *arguments]
         command += ['--ros-args', '-r', f'__node:={name}', '--params-file', str(file)]
         command += ['-r', f'__ns:={namespace}'] if namespace else []
         for old, new in (remap or {}).items():
@@ -424,8 +426,13 @@ def domain_ids() -> Iterator[Callable[[], int]]:
 
 @pytest.fixture(scope='module')
 def graph(domain_ids, tmp_path_factory, request) -> Iterator[Graph]:
-    folder = tmp_path_factory.mktemp('graph')
-    domain_id = domain_ids()
+    with live_graph(domain_ids(), tmp_path_factory.mktemp('graph'), request.config) as live:
+        yield live
+
+
+@contextlib.contextmanager
+def live_graph(domain_id: int, folder: Path, config: pytest.Config) -> Iterator[Graph]:
+    """Give a graph; whatever still runs at the end has to end by SIGINT without an error."""
     settings = {
         'ROS_DOMAIN_ID': str(domain_id),
         # Not ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST: with it rmw_fastrtps ignores the transport.
@@ -438,9 +445,9 @@ def graph(domain_ids, tmp_path_factory, request) -> Iterator[Graph]:
         for key, value in settings.items():
             patch.setenv(key, value)
         live = Graph(folder, domain_id)
-        request.config.stash[LIVE].append(live)
+        config.stash[LIVE].append(live)
         yield live
-        request.config.stash[LIVE].remove(live)
+        config.stash[LIVE].remove(live)
         codes = live.close()
     assert not any(codes.values()), f'exit codes after SIGINT: {codes}'
 

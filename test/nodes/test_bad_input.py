@@ -110,7 +110,7 @@ def test_camera_infos_with_other_stamps_are_taken_with_a_warning(graph, camera, 
         time.sleep(0.1)
     level, text, _ = graph.wait_for_diagnostics(
         node, lambda level, text, values: 'matched by frame_id' in text)
-    assert level == 1 and "'/camera_info'" in text
+    assert level == 1 and "'/camera_info'" in text and 's apart' in text
     assert len(depth.wait(3)) == 3
     camera.send_until([depth], PICTURE)
 
@@ -258,7 +258,7 @@ def test_publishers_that_cannot_be_heard_are_told_from_none(graph, make_model):
     unreliable = graph.probe.create_publisher(Image, topic, unheard)
     graph.wait_for_diagnostics(
         mute, lambda level, text, values: 'best effort only' in text
-        and 'process: newest' in text)
+        and 'process: newest' in values.get('QOS_INCOMPATIBLE', ''))
     silent = graph.probe.create_publisher(Image, topic, 1)
     graph.wait_for_diagnostics(
         mute, lambda level, text, values: 'nothing received' in text
@@ -285,6 +285,7 @@ def test_depth_of_another_size_than_the_image_is_refused(graph, camera, cloud_no
     level, text, values = graph.wait_for_diagnostics(
         cloud_node, lambda level, text, values: 'rejected.sizes' in values)
     assert level == 2 and '32x24' in text and '64x48' in text and 'registered' in text
+    assert 'SIZES_DIFFER' in values['codes']
     assert values['rejected.sizes'] == '1' and cloud_node.log.count('registered') == 1
     camera.send_until([cloud], PICTURE, depth=right)
 
@@ -306,8 +307,9 @@ def test_stamps_that_never_match_are_told_with_the_measured_gap(graph, cloud_nod
         late = graph.image(np.ones((HEIGHT, WIDTH), np.float32), '32FC1', stamp + 1000.25)
         graph.publish('depth', late)
         time.sleep(0.04)
-    level, text, _ = graph.wait_for_diagnostics(
+    level, text, values = graph.wait_for_diagnostics(
         cloud_node, lambda level, text, values: 'belong together' in text)
+    assert 'STAMPS_NEVER_MATCH' in values['codes']
     assert level == 2 and 'sync_tolerance' in text and '0.020 s' in text
     assert '997.' in text or '1000.' in text or '999.' in text or '998.' in text
 

@@ -9,7 +9,14 @@ import runpy
 import pytest
 
 from depth_perception.nodes._codes import CODES, code_of
-from depth_perception.nodes._diagnostics import Finding, Level, Tally, sentences, summary
+from depth_perception.nodes._diagnostics import (
+    Finding,
+    Level,
+    Tally,
+    clipped,
+    sentences,
+    summary,
+)
 from depth_perception.nodes._frame_loop import REASONS
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +94,12 @@ def test_a_refusal_that_is_no_fault_of_the_node_stays_ok(tally, clock):
     assert tally.findings() == [Finding(Level.OK, 'too small', 'PARAMETER_REFUSED')]
     clock.now += 10.0
     assert tally.findings() == []
+
+
+def test_a_text_of_any_length_is_clipped_in_its_middle():
+    assert clipped('short') == 'short'
+    text = clipped('got ' + 'x' * 10_000 + ': do this')
+    assert len(text) < 650 and text.startswith('got xx') and text.endswith('xx: do this')
 
 
 def test_what_is_said_is_told_code_by_code():
