@@ -64,14 +64,16 @@ def _jitter(height: int, width: int) -> np.ndarray:
 class Occlusion:
     """Shadow rays, and a grid of distances to the nearest surface.
 
-    raycaster : Open3D RaycastingScene; low, high (3,) : the scene's bounds, metres.
+    raycaster : Open3D RaycastingScene; low, high (3,) : the scene's bounds, metres, or those of
+    the part that is seen from near. reach : metres over which corners and undersides darken.
     """
 
-    def __init__(self, raycaster, low, high):
-        self._raycaster = raycaster
-        low, high = np.asarray(low, np.float64) - 2 * _REACH, np.asarray(high) + 2 * _REACH
+    def __init__(self, raycaster, low, high, reach: float = _REACH):
+        self._raycaster, self._reach = raycaster, reach
+        low, high = np.asarray(low, np.float64) - 2 * reach, np.asarray(high) + 2 * reach
         span = high - low
-        self._cell = max(0.09, float(np.cbrt(np.prod(span) / _MAX_CELLS)))
+        finest = 0.09 * (reach / _REACH)
+        self._cell = max(finest, float(np.cbrt(np.prod(span) / _MAX_CELLS)))
         self._low = low.astype(np.float32)
         self._shape = np.maximum(np.ceil(span / self._cell).astype(int) + 1, 1)
         axes = [low[k] + np.arange(self._shape[k]) * self._cell for k in range(3)]
@@ -91,7 +93,7 @@ class Occlusion:
         On an open wall that distance is the step itself; in a corner it is less. The grid and
         the jitter are off by a cell at most, which is added so that open places are fully so.
         """
-        reach = max(_REACH, 1.5 * self._cell)
+        reach = max(self._reach, 1.5 * self._cell)
         at = points + normals * np.float32(reach) + self._pattern(points) * (self._cell / 2)
         at -= self._low
         at *= np.float32(1 / self._cell)

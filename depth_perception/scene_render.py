@@ -43,11 +43,13 @@ class MeshScene:
     background : (3,) uint8 RGB where no surface is hit.
     exposure : the mean brightness, 0..1, that each picture is exposed for; None: the lights'
         own brightness, where 1 leaves a texture as it is.
+    close : low corner, high corner and reach in metres of the part in which corners darken finely,
+        for a scene that is seen from near; None: all of the scene, as fits a room.
     """
 
     def __init__(self, meshes: Sequence[Mesh], lights: Sequence[Light] = (), *,
                  ambient=(0.5, 0.5, 0.5), background=(160, 190, 220),
-                 exposure: float | None = 0.45):
+                 exposure: float | None = 0.45, close=None):
         meshes = [mesh for mesh in meshes if len(mesh.triangles)]
         if not meshes:
             raise SceneError('the scene has no triangles; give it at least one mesh')
@@ -55,6 +57,7 @@ class MeshScene:
         self.ambient = np.asarray(ambient, np.float32)
         self.background = np.asarray(background, np.uint8)
         self.exposure = exposure
+        self._close = close
         self._corners = np.concatenate(
             [mesh.vertices[mesh.triangles] for mesh in meshes]).astype(np.float32)
         self._surfaces = SurfaceTable(meshes, self._corners)
@@ -155,7 +158,7 @@ class MeshScene:
         points = cv2.transform(points, rotation) + pose[:3, 3].astype(np.float32)
         normals = cv2.transform(normals, rotation)
         if self._occlusion is None:
-            self._occlusion = Occlusion(self._raycaster, *self.bounds)
+            self._occlusion = Occlusion(self._raycaster, *(self._close or self.bounds))
         planes = [self._occlusion.lit(points, normals, self.lights),
                   self._occlusion.openness(points, normals)]
         planes = smooth_within_surfaces(planes, near)
