@@ -37,15 +37,15 @@ def test_whole_sensors_appear_in_test_alone():
     assert not SENSORS_NEVER_TRAINED_ON & seen
 
 
-def test_room_seeds_of_the_three_splits_are_disjoint():
+def test_seeds_of_rooms_and_close_scenes_are_disjoint():
     splits = load_splits()
     seeds = [set(range(e.seeds[0], e.seeds[1] + 1, 100)) | {e.seeds[1]}
              for e in splits.entries.values() if e.seeds]
-    assert len(seeds) == 3 and len(set.union(*seeds)) == sum(len(s) for s in seeds)
+    assert len(seeds) == 5 and len(set.union(*seeds)) == sum(len(s) for s in seeds)
 
 
 def test_every_stored_data_set_has_a_reader():
-    rendered = {'procedural_rooms', 'aws_robomaker_worlds', 'mitsuba_rooms'}
+    rendered = {'procedural_rooms', 'procedural_closeups', 'aws_robomaker_worlds', 'mitsuba_rooms'}
     named = {e.dataset for e in load_splits().entries.values()}
     assert named - rendered == set(READERS)
 

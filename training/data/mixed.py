@@ -20,7 +20,7 @@ from training.data.augment import (
     fitted_crop,
 )
 from training.data.faults import LIMIT, LISTED
-from training.data.render import PROCEDURAL
+from training.data.render import GENERATED
 from training.data.root import CACHE_FOLDER, DataError, data_root
 from training.data.shards import HEIGHT, WIDTH, ShardSet, make_shards
 from training.data.splits import SplitError, load_splits
@@ -282,11 +282,11 @@ class ValViews(Dataset):
 
 
 def _available(entries) -> list:
-    """Keep the entries whose data are here: without DATA_ROOT the procedural rooms alone."""
+    """Keep the entries whose data are here: without DATA_ROOT the procedural scenes alone."""
     if data_root() is not None:
         return list(entries)
-    kept = [entry for entry in entries if entry.dataset == PROCEDURAL]
-    log.warning('DATA_ROOT is not set: using procedural rooms alone, without furniture models; '
+    kept = [entry for entry in entries if entry.dataset in GENERATED]
+    log.warning('DATA_ROOT is not set: using procedural scenes alone, without furniture models; '
                 'set it to the folder of the data sets for the full training set')
     return kept
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data import furniture, mitsuba, procedural, real, worlds
+from training.data import closeups, furniture, mitsuba, procedural, real, worlds
 from training.data.root import UnreadableFile, data_root, dataset_folder
 from training.data.splits import Entry
 
 PROCEDURAL = 'procedural_rooms'
-VIEWS_PER_ROOM, VIEWS_PER_LIGHTING = 4, 8
+GENERATED = (PROCEDURAL, closeups.DATASET)  # need no DATA_ROOT
+VIEWS_PER_ROOM, VIEWS_PER_CLOSEUP, VIEWS_PER_LIGHTING = 4, 4, 8
 # Part of every cache key: raise it when stored views are made in another way.
 FORMAT_VERSION = 1
 log = logging.getLogger(__name__)
@@ -24,12 +25,13 @@ log = logging.getLogger(__name__)
 
 def views_per_unit(entry: Entry) -> int:
     """Return how many views one unit of the entry gives."""
-    return {PROCEDURAL: VIEWS_PER_ROOM, worlds.DATASET: VIEWS_PER_LIGHTING}.get(entry.dataset, 1)
+    return {PROCEDURAL: VIEWS_PER_ROOM, closeups.DATASET: VIEWS_PER_CLOSEUP,
+            worlds.DATASET: VIEWS_PER_LIGHTING}.get(entry.dataset, 1)
 
 
 def unit_limit(entry: Entry) -> int | None:
     """Return how many units the entry has; None: as many as one likes."""
-    if entry.dataset == PROCEDURAL:
+    if entry.dataset in GENERATED:
         return entry.seeds[1] - entry.seeds[0] + 1
     if entry.dataset == worlds.DATASET:
         return None
@@ -41,8 +43,9 @@ def unit_limit(entry: Entry) -> int | None:
 def recipe(entry: Entry) -> dict:
     """Return what the pixels of the entry's views depend on, for the cache's key."""
     facts = {'format': FORMAT_VERSION, 'entry': entry.name, 'dataset': entry.dataset}
-    if entry.dataset == PROCEDURAL:
-        facts.update(version=procedural.GENERATOR_VERSION, seeds=entry.seeds,
+    if entry.dataset in GENERATED:
+        maker = procedural if entry.dataset == PROCEDURAL else closeups
+        facts.update(version=maker.GENERATOR_VERSION, seeds=entry.seeds,
                      furniture=entry.furniture if _furniture_folder() else '')
     elif entry.dataset == worlds.DATASET:
         facts.update(version=worlds.GENERATOR_VERSION, world=entry.world, region=entry.region)
@@ -66,10 +69,12 @@ def render_unit(entry: Entry, unit: int, height: int, width: int) -> list[dict]:
     DataError
         The data set is missing, or a renderer is (UnreadableFile: this one file is damaged).
     """
-    if entry.dataset == PROCEDURAL:
+    if entry.dataset in GENERATED:
         folder = _furniture_folder()
         models = furniture.load_furniture(folder, entry.furniture) if folder else ()
-        return procedural.render_room(entry.seeds[0] + unit, VIEWS_PER_ROOM, height, width, models)
+        make = (procedural.render_room if entry.dataset == PROCEDURAL
+                else closeups.render_closeup)
+        return make(entry.seeds[0] + unit, views_per_unit(entry), height, width, models)
     folder = dataset_folder(entry.dataset)
     if entry.dataset == worlds.DATASET:
         # Train and val differ in region; distinct seeds keep their lights apart as well.
