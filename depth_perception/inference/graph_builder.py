@@ -7,6 +7,7 @@ the graph in its precision, whose compiled parts the provider keeps by itself.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import platform
 import re
@@ -49,10 +50,11 @@ class GraphBuilder:
         ------
         BackendError
             If ONNX Runtime refuses the model, the network is too large to be one file, or INT8
-            has no calibration images.
+            has no calibration images, or the disk is full.
         BuildStopped
             If `progress` returned False.
         """
+        _check_room(model_path.stat().st_size)
         with tempfile.TemporaryDirectory(prefix='depth_perception_graph_') as scratch:
             _go_on(progress, 0.0, f'converting to {options.precision}')
             file = self._converted(model_path, options, Path(scratch))
@@ -92,12 +94,24 @@ class GraphEngine(OnnxEngine):
     def __init__(self, blob: bytes, spec: ModelSpec, backend: str, threads: int) -> None:
         # By a file: from bytes ONNX Runtime parses under the GIL, and the frames would wait
         # (measured with 142 MB: 0.5 s and more, against 0.02 s).
+        _check_room(len(blob))
         with tempfile.NamedTemporaryFile(prefix='depth_perception_', suffix='.onnx') as file:
             file.write(blob)
             file.flush()
             super().__init__(Path(file.name), spec, backend=backend, threads=threads,
                              optimised=backend == 'cpu')
         self.backend += ' (optimised graph)' if backend == 'cpu' else ''
+
+
+def _check_room(size: int) -> None:
+    """Raise BackendError unless a file of `size` bytes can be written where temporary ones go."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise BackendError(
+            f'no room for {size / 1e6:.1f} MB of temporary files ({error.strerror}); free some '
+            'space, or set TMPDIR to another folder') from None
 
 
 def cpu_name() -> str:

@@ -317,6 +317,20 @@ def test_an_engine_path_that_is_a_folder_is_refused(make_model, tmp_path, served
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_full_disk_is_named_and_onnx_runtime_serves(make_model, served, monkeypatch):
+    path = make_model(depth=2.0)
+    finished(served(path, Other()))     # an engine is kept
+
+    def full(*arguments):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.posix_fallocate', full)
+    for force in (True, False):
+        engine = finished(served(path, Other(), force=force))
+        assert depth_of(engine) == 2.0 and engine.status.state == 'refused'
+        assert 'No space left on device' in engine.status.text and 'TMPDIR' in engine.status.text
+
+
 def test_a_bug_of_a_builder_is_no_endless_build(make_model, served):
     class Buggy(Other):
         def build(self, *args):
