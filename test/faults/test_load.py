@@ -73,8 +73,9 @@ def test_a_storm_of_parameters(rig):
 # -- models ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('fault, model', [
-    ('model that is not there', '/nowhere/model.onnx'), ('model without a contract', 'bare'),
-    ('model without metres', 'relative')])
+    ('model that is not there', '/nowhere/model.onnx'),
+    pytest.param('model without a contract', 'bare', marks=pytest.mark.slow),
+    pytest.param('model without metres', 'relative', marks=pytest.mark.slow)])
 def test_a_model_that_is_none(rig, models, fault, model):
     with rig.row(fault, 'PARAMETER_REFUSED') as row:
         answer = rig.graph.set_parameter(rig.node, 'model', models.get(model, model))
@@ -196,8 +197,9 @@ def flows(rig, seconds, rate_hz=60.0):
 
 @pytest.mark.parametrize('fault, count, number', [
     ('reliable subscriber that never reads', 1, None),
-    ('subscriber that is stopped (SIGSTOP)', 1, signal.SIGSTOP),
-    ('subscriber that is killed', 1, signal.SIGKILL),
+    pytest.param('subscriber that is stopped (SIGSTOP)', 1, signal.SIGSTOP,
+                 marks=pytest.mark.slow),
+    pytest.param('subscriber that is killed', 1, signal.SIGKILL, marks=pytest.mark.slow),
     pytest.param('10 subscribers that never read', 10, None, marks=pytest.mark.slow)])
 def test_subscribers_that_do_not_read(rig, fault, count, number):
     topic = f'{rig.node.full_name}/depth/image_rect'
@@ -206,7 +208,8 @@ def test_subscribers_that_do_not_read(rig, fault, count, number):
         if number is not None:
             os.kill(processes[0].pid, number)
         share = flows(rig, 1.5)
-        row.check(share > 0.8, f'{100 * share:.0f} % of the frames')
+        # ten more processes take what they need of the machine
+        row.check(share > (0.8 if count == 1 else 0.5), f'{100 * share:.0f} % of the frames')
 
 
 @pytest.mark.slow

@@ -51,9 +51,7 @@ def replay(make_rig, models):
     assert rig.node.stop() == 0
 
 
-pytestmark = pytest.mark.slow
-
-
+@pytest.mark.slow
 def test_a_bag_that_is_played_without_a_clock(make_rig, models):
     rig = make_rig('clockless', {'model': models['good'], 'use_sim_time': True},
                    folder='/clockless/')
@@ -62,12 +60,14 @@ def test_a_bag_that_is_played_without_a_clock(make_rig, models):
     assert rig.node.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_bag_loses_no_frame(replay):
     with replay.rig.row('100 frames of a bag at 5 x', 'OK') as row:
         sent, got = replay.play(100)
         row.check(got == sent, f'{len(got)} of {len(sent)} frames')
 
 
+@pytest.mark.slow
 def test_a_bag_that_is_paused_says_so_and_goes_on(replay):
     with replay.rig.row('bag is paused for 4 s', 'CLOCK_STANDS') as row:
         replay.play(5)
@@ -88,6 +88,7 @@ def test_a_bag_that_begins_anew_loses_no_frame(replay):
         row.check(replay.rig.values.get('INFO_STAMPS_DIFFER') is None, 'camera_info of before')
 
 
+@pytest.mark.slow
 def test_a_bag_that_jumps_an_hour_ahead(replay):
     with replay.rig.row('clock jumps an hour ahead', 'STAMPS_MISSING') as row:
         replay.play(10)

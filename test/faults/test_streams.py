@@ -49,8 +49,13 @@ def changed(picture, how):
     return {'pixels': picture[..., 0].copy(), 'encoding': 'mono8'}
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize('how', [
-    'bgr8', 'with rows padded to 256 bytes', 'big endian, as bytes may well be', 'mono8'])
+    'bgr8', pytest.param('with rows padded to 256 bytes', marks=SLOW),
+    pytest.param('big endian, as bytes may well be', marks=SLOW),
+    pytest.param('mono8', marks=SLOW)])
 def test_a_stream_that_changes_its_encoding_and_changes_back(rig, how):
     with rig.row(f'picture is {how}', 'OK') as row:
         depth = rig.good_depth(**changed(rig.PICTURE, how))
@@ -64,6 +69,7 @@ def test_a_stream_that_changes_its_resolution_and_changes_back(rig):
         row.check(len(depth) == 4 * len(rig.reference), 'depth of another size')
 
 
+@SLOW
 def test_the_same_stamp_again_and_again(rig):
     with rig.row('20 frames with one stamp', 'OK'):
         stamp = time.time()
@@ -72,6 +78,7 @@ def test_the_same_stamp_again_and_again(rig):
             time.sleep(0.01)
 
 
+@SLOW
 def test_a_burst_of_frames_at_once(rig):
     with rig.row('300 frames in a burst', 'OK'):
         for _ in range(300):
@@ -81,7 +88,8 @@ def test_a_burst_of_frames_at_once(rig):
 # -- time ------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('fault, offset', [
-    ('stamp 100 s ago', -100.0), ('stamp before 1970', -3e9), ('stamp a day ahead', 86_400.0)])
+    ('stamp 100 s ago', -100.0), pytest.param('stamp before 1970', -3e9, marks=SLOW),
+    pytest.param('stamp a day ahead', 86_400.0, marks=SLOW)])
 def test_stamps_that_jump(rig, fault, offset):
     with rig.row(fault, 'STAMPS_JUMP_BACK'):
         rig.send(stamp=max(rig.now() + offset, -2e9))
@@ -135,13 +143,13 @@ def late(make_rig, models):
 TOPICS = ('--topic', '/late/image', '--info-topic', '/late/other')
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_publisher_that_goes_away(late):
     with late.row('camera node ends', 'NO_PUBLISHER'):
         late.hide()
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_topic_of_another_type(late):
     with late.row('topic carries compressed pictures', 'WRONG_TYPE') as row:
         late.hide()
@@ -149,7 +157,7 @@ def test_a_topic_of_another_type(late):
             row.wait()
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_publisher_with_a_quality_of_service_that_cannot_be_taken(late):
     with late.row('best effort for a node that wants all', 'QOS_INCOMPATIBLE') as row:
         late.hide()
@@ -158,7 +166,7 @@ def test_a_publisher_with_a_quality_of_service_that_cannot_be_taken(late):
             row.check('process: newest' in late.values.get('QOS_INCOMPATIBLE', ''), 'no cure')
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_second_publisher_that_cannot_be_heard(late):
     with late.row('second publisher, best effort', 'QOS_INCOMPATIBLE') as row, driver(
             *TOPICS, '--best-effort'):
@@ -169,7 +177,7 @@ def test_a_second_publisher_that_cannot_be_heard(late):
         row.check('cannot be heard' in late.values.get('QOS_INCOMPATIBLE', ''), 'who is not told')
 
 
-@pytest.mark.slow
+@SLOW
 def test_frames_that_are_missing(late):
     with late.row('five frames are lost', 'STAMPS_MISSING'):
         stamp = late.now() - 2.0
@@ -178,7 +186,7 @@ def test_frames_that_are_missing(late):
             time.sleep(0.02)
 
 
-@pytest.mark.slow
+@SLOW
 def test_more_frames_than_the_queue_holds(late, models):
     with late.row('more frames than queue_size', 'QUEUE_OVERFLOW') as row:
         assert late.graph.set_parameter(late.node, 'model', models['slow']).successful
@@ -190,7 +198,7 @@ def test_more_frames_than_the_queue_holds(late, models):
         assert late.graph.set_parameter(late.node, 'model', models['good']).successful
 
 
-@pytest.mark.slow
+@SLOW
 def test_pictures_without_camera_info(late):
     with late.row('no camera_info since the start', 'NO_CAMERA_INFO') as row:
         for transition in ('deactivate', 'activate'):
@@ -202,7 +210,7 @@ def test_pictures_without_camera_info(late):
         row.wait()
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_driver_that_is_killed_and_comes_back(late):
     """DDS knows its publisher for some time yet, which is silent."""
     with late.row('driver is killed by SIGKILL', 'SILENT_PUBLISHER') as row:
