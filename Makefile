@@ -9,11 +9,12 @@ PIP_INPUTS := $(wildcard requirements-*.txt constraints*.txt) scripts/setup_env.
 RUN := $(VENV)/bin/python
 COMPAT_TESTS := test/runtime test/inference test/test_layers.py
 
-.PHONY: help demo demo-focus test test-python test-compat test-faults test-slow test-gpu bench bench-stereo lint train-default clean
+.PHONY: help demo demo-focus demo-retrain test test-python test-compat test-faults test-slow test-gpu bench bench-stereo lint train-default clean
 
 help:
 	@echo 'make demo [SOURCE=video.mp4|folder|image|/dev/video0|scene]   camera in, depth out, on real ROS 2'
 	@echo 'make demo-focus     a lens that sweeps its focus, depth from its stacks, on real ROS 2'
+	@echo 'make demo-retrain   a robot in a strange building records, retrains and swaps its model'
 	@echo 'make test           lint, all tests, the second environment, colcon'
 	@echo 'make test-faults    every fault on live nodes, and a table of what held'
 	@echo 'make test-slow      the slow tests alone'
@@ -40,6 +41,10 @@ demo: $(VENV)/.stamp-demo
 
 demo-focus: $(VENV)/.stamp-demo
 	$(RUN) -m depth_perception.tools.cli demo-focus --output demo_output
+
+# The test profile holds what training needs. ARGUMENTS='--rooms 2,1,1 --frames 40' is a short one.
+demo-retrain: $(VENV)/.stamp-test
+	$(RUN) -m depth_perception.tools.cli demo-retrain --output demo_output $(ARGUMENTS)
 
 lint: $(VENV)/.stamp-test
 	$(RUN) -m ruff check .

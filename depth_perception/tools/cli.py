@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest='command', required=True)
     _add_demo(commands)
     _add_demo_focus(commands)
+    _add_demo_retrain(commands)
     _add_engine(commands)
     models.add_to(commands)
     bench.add_to(commands)
@@ -93,6 +94,30 @@ def _demo_focus(**arguments) -> int:
     from depth_perception.tools.demo_focus import run
 
     return run(**arguments)
+
+
+def _add_demo_retrain(commands: argparse._SubParsersAction) -> None:
+    demo = commands.add_parser(
+        'demo-retrain', help='a robot in a strange building records, retrains, swaps its model')
+    demo.add_argument('--model', default=DEFAULT_MODEL,
+                      help='to start from (default: %(default)s)')
+    demo.add_argument('--style', default='arcade', help='of the rooms (default: %(default)s)')
+    demo.add_argument('--rooms', default='24,4,8', metavar='TRAIN,VAL,TEST',
+                      help='that are driven through (default: %(default)s)')
+    demo.add_argument('--frames', type=int, default=150,
+                      help='recorded in each room (default: %(default)s)')
+    demo.add_argument('--max-rate', type=float, default=4.0,
+                      help='frames a second of them that are kept (default: %(default)s)')
+    demo.add_argument('--output', type=Path, default=Path('demo_output'))
+    demo.add_argument('settings', nargs='*', metavar='key=value',
+                      help='of training/configs/finetune.yaml')
+    demo.set_defaults(run=_demo_retrain)
+
+
+def _demo_retrain(rooms: str, settings: list[str], output: Path, **arguments) -> int:
+    from depth_perception.tools.demo_retrain import Plan, rooms_of, run
+
+    return run(Plan(rooms=rooms_of(rooms), settings=tuple(settings), **arguments), output)
 
 
 if __name__ == '__main__':

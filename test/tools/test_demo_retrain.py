@@ -1,0 +1,102 @@
+"""The demo of retraining: its steps, and the whole on a real ROS graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+from depth_perception.tools import cli
+from depth_perception.tools import demo_retrain as module
+from depth_perception.tools.demo_retrain_swap import Swap, draw
+from depth_perception.tools.recorder import read_back
+from training.data.prepare import Settings as PrepareSettings
+from training.data.prepare import prepare
+
+SCHEMA = json.loads((Path(__file__).parents[2] / 'docs' / 'summary.schema.json').read_text())
+TAKEN = Swap(2.0, 120.0, 140.0, 0.0, [(np.zeros((48, 64, 3), np.uint8),
+                                            np.full((48, 64), 2.0, np.float32))])
+
+
+def test_the_summary_fits_its_schema(make_model):
+    row = {'abs_rel': 0.4, 'rmse': 0.5, 'delta1': 0.6}
+    found = {'gain': 0.25, 'held_out': {
+        'frames': 9, 'before': row, 'after': row | {'abs_rel': 0.3},
+        'median_depth': row | {'abs_rel': 0.6}}}
+    old = {'frames': 7, 'before': row | {'abs_rel': 0.2}, 'after': row | {'abs_rel': 0.21}}
+    result = module.summary(module.Plan('m'), make_model(), found, old, TAKEN, 'fp32 verified',
+                            {'record': 3.0})
+    jsonschema.validate({'retrain': result}, SCHEMA)
+    assert result['forgetting'] == pytest.approx(0.05)
+    assert (result['abs_rel_before'], result['abs_rel_after']) == (0.4, 0.3)
+    assert result['swap']['longest_gap_ms'] == 140.0
+
+
+def test_rooms_of_different_splits_never_meet():
+    assert module.rooms_of('24,4,8') == {'train': 24, 'val': 4, 'test': 8}
+    starts = sorted(module.FIRST_SEEDS.values())
+    assert min(np.diff(starts)) >= 1000
+    for wrong in ('24,4', 'a,b,c', '1,0,1', ''):
+        with pytest.raises(ValueError, match='TRAIN,VAL,TEST'):
+            module.rooms_of(wrong)
+
+
+def test_the_picture_shows_both_models(make_model, tmp_path):
+    near, far = make_model(depth=1.0), make_model(depth=4.0)
+    pictures = []
+    for name, models in (('same', (near, near)), ('other', (near, far))):
+        draw(TAKEN, *models, tmp_path / f'{name}.jpg')
+        pictures.append(cv2.imread(str(tmp_path / f'{name}.jpg')).astype(int))
+    height, width = pictures[0].shape[:2]
+    assert height == 180
+    changed = np.abs(pictures[1] - pictures[0]).max(axis=(0, 2)) > 50
+    # the last of four panels alone
+    assert changed.any()
+    assert not changed[:width // 2].any()
+
+
+def test_a_step_that_fails_is_named_with_what_it_said(tmp_path):
+    from rich.console import Console
+    with pytest.raises(module.RetrainError, match='training.train ended with status 1.*\n.*data=/'
+                                                  'nowhere is no folder'):
+        module._step(Console(quiet=True), tmp_path, 'x', 'training.train', module.RECIPE,
+                     'data=/nowhere')
+
+
+def test_a_model_that_is_missing_is_told_before_anything_starts(tmp_path, capsys):
+    assert cli.main(['demo-retrain', '--model', 'nobody', '--output', str(tmp_path)]) == 1
+    assert "no model is called 'nobody'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_drive_through_a_room_becomes_a_data_set(tmp_path, isolated_graph):
+    import rclpy
+    rclpy.init()
+    try:
+        bag = module.record_room('arcade', 310_000, 12, tmp_path / 'bag')
+    finally:
+        rclpy.try_shutdown()
+    assert {topic.name: topic.count for topic in read_back(bag)} == dict.fromkeys(
+        module.TOPICS, 12)
+    made = prepare([bag], tmp_path / 'set', PrepareSettings(split='test', still=0.0))
+    assert made.counts['depth']['test'] >= 10
+
+
+@pytest.mark.slow
+def test_the_whole_loop_on_a_live_graph(tmp_path, isolated_graph):
+    status = cli.main([
+        'demo-retrain', '--rooms', '1,1,1', '--frames', '20', '--max-rate', '0',
+        '--output', str(tmp_path), 'frozen.steps=2', 'unfrozen.steps=2', 'batch_size=2',
+        'rehearsal.share=0', 'trainer.validate_every_steps=2', 'trainer.threads=1'])
+    assert status == 0
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    jsonschema.validate(summary, SCHEMA)
+    assert summary['retrain']['rooms'] == {'train': 1, 'val': 1, 'test': 1}
+    assert summary['retrain']['swap']['difference'] < 1e-3
+    folder = tmp_path / 'retrain'
+    assert cv2.imread(str(folder / 'before_after.jpg')).shape[0] == 4 * 180
+    assert (folder / 'data_home/depth_perception/models/retrained.onnx').exists()
