@@ -81,9 +81,10 @@ class ScaleFit:
     farthest_m: float
 
     def __str__(self) -> str:
-        return (f'scale {self.scale.scale:.4g}, shift {self.scale.shift:.4g} 1/m from '
-                f'{self.points} points between {self.nearest_m:.2f} and {self.farthest_m:.2f} m '
-                f'({self.inliers} agree), typical error {100.0 * self.error:.1f} %')
+        seen = f'one point at {self.nearest_m:.2f} m' if self.points == 1 else (
+            f'{self.points} points between {self.nearest_m:.2f} and {self.farthest_m:.2f} m '
+            f'({self.inliers} agree), typical error {100.0 * self.error:.1f} %')
+        return f'scale {self.scale.scale:.4g}, shift {self.scale.shift:.4g} 1/m from {seen}'
 
 
 def fit_scale(values: np.ndarray, metres: np.ndarray, *, is_metric: bool,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -31,15 +31,17 @@ class DepthFrame(NamedTuple):
     One frame of which outputs are made.
 
     ``image`` (H, W, 3) uint8, channels as ``channel_order`` says, without distortion; ``depth``
-    (H, W) float32 metres, NaN where there is none; both seen by a camera with ``intrinsics``.
+    (H, W) float32 metres, NaN where there is none, None of a relative model without a scale; both
+    seen by a camera with ``intrinsics``.
     """
 
     header: Header
     image: np.ndarray
     channel_order: str
-    depth: np.ndarray
+    depth: np.ndarray | None
     intrinsics: Intrinsics
     confidence: np.ndarray | None = None    # (H, W) float32 0..1
+    relative: np.ndarray | None = None      # (H, W) float32 inverse depth without a unit
 
 
 class Output(Protocol):
@@ -67,25 +69,47 @@ def wanted(publisher: Publisher) -> bool:
 
 
 class Outputs:
-    """All outputs of a node."""
+    """
+    All outputs of a node.
 
-    def __init__(self, node: Node, outputs: Sequence[Output]) -> None:
+    Parameters
+    ----------
+    node : Node
+        Has the publishers.
+    outputs : sequence of Output
+        Made of every frame.
+    metric : sequence of Output
+        Made of frames with depth in metres only, of a model that may come to have these.
+    has_metres : callable
+        Whether it has them now.
+    demand : callable
+        Whether frames are needed even if nobody subscribes.
+
+    """
+
+    def __init__(self, node: Node, outputs: Sequence[Output], metric: Sequence[Output] = (),
+                 has_metres: Callable[[], bool] = lambda: True,
+                 demand: Callable[[], bool] = lambda: False) -> None:
         self._node = node
-        self._outputs = outputs
+        self._always, self._metric = tuple(outputs), tuple(metric)
+        self._has_metres, self._demand = has_metres, demand
 
     def wanted(self) -> bool:
-        """Whether anybody subscribed to any of them."""
-        return any(wanted(each) for output in self._outputs for each in output.publishers)
+        """Whether anybody subscribed to any of them, or needs frames for something else."""
+        return self._demand() or bool(self.subscribed())
 
     def subscribed(self) -> list[str]:
         """Names of the topics that somebody subscribed to."""
-        return [each.topic_name for output in self._outputs for each in output.publishers
-                if wanted(each)]
+        return _subscribed(self._always + (self._metric if self._has_metres() else ()))
+
+    def silent(self) -> list[str]:
+        """Names of the topics that somebody subscribed to in vain, for want of metres."""
+        return [] if self._has_metres() else _subscribed(self._metric)
 
     def publish(self, frame: DepthFrame, config: Any, clock: StageClock) -> None:
         """Make what is wanted of a frame, then publish it all."""
         ready: list[Ready] = []
-        for output in self._outputs:
+        for output in self._always + (() if frame.depth is None else self._metric):
             if any(wanted(each) for each in output.publishers):
                 with clock.stage(output.stage):
                     ready.extend(output.messages(frame, config))
@@ -95,9 +119,13 @@ class Outputs:
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for output in self._outputs:
+        for output in self._always + self._metric:
             for publisher in output.publishers:
                 self._node.destroy_publisher(publisher)
+
+
+def _subscribed(outputs: Sequence[Output]) -> list[str]:
+    return [each.topic_name for output in outputs for each in output.publishers if wanted(each)]
 
 
 class InfoWriter:
@@ -184,7 +212,7 @@ class ConfidenceOutput:
 
     def messages(self, frame: DepthFrame, config: Any) -> Iterator[Ready]:
         """Make the message."""
-        np.copyto(self._writer.prepare(*frame.depth.shape), frame.confidence)
+        np.copyto(self._writer.prepare(*frame.confidence.shape), frame.confidence)
         yield self._publisher, self._writer.message(frame.header)
 
 
@@ -200,7 +228,7 @@ class RelativeOutput:
 
     def messages(self, frame: DepthFrame, config: Any) -> Iterator[Ready]:
         """Make the message."""
-        np.copyto(self._writer.prepare(*frame.depth.shape), frame.depth)
+        np.copyto(self._writer.prepare(*frame.relative.shape), frame.relative)
         yield self._publisher, self._writer.message(frame.header)
 
 

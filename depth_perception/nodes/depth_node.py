@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from depth_perception import inference
-from depth_perception.estimator import DepthEstimator
+from depth_perception.estimator import DepthEstimator, Estimate
 from depth_perception.geometry import Intrinsics
 from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.nodes._camera import Camera, View
@@ -41,7 +42,10 @@ from depth_perception.nodes._parameter_groups import (
 )
 from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._pipeline import Pipeline
+from depth_perception.nodes._scale import ScaleHost, ScaleParameters
 from depth_perception.nodes._stereo_outputs import StereoOutput
+from depth_perception.nodes._temporal import Stabilizer, TemporalParameters
+from depth_perception.scale import Scale
 
 # A relative model needs no camera_info; the estimator takes any intrinsics then.
 ANY_HFOV_DEG = 60.0
@@ -49,7 +53,7 @@ ANY_HFOV_DEG = 60.0
 
 @dataclass(frozen=True)
 class DepthConfig(InputParameters, RangeParameters, DepthImageParameters, CloudParameters,
-                  StereoParameters, EngineParameters):
+                  StereoParameters, TemporalParameters, ScaleParameters, EngineParameters):
     """Parameters of the depth node."""
 
     model: str = parameter(
@@ -62,6 +66,7 @@ class DepthConfig(InputParameters, RangeParameters, DepthImageParameters, CloudP
         self.check_colors()
         self.check_cloud()
         self.check_stereo()
+        self.check_scale()
 
 
 class DepthMaker:
@@ -75,12 +80,13 @@ class DepthMaker:
 
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, host: EngineHost | None = None) -> None:
         self._node = node
-        self._host = EngineHost(node)
+        self._host = EngineHost(node) if host is None else host
         self._estimator: DepthEstimator | None = None
         self._input: Input | None = None
-        self._silent = Outputs(node, [])
+        self._scale, self._stabilizer = ScaleHost(node), Stabilizer()
+        self._outputs = Outputs(node, [])
         self._rectified: np.ndarray | None = None   # written anew for each frame
 
     def configure(self, config: DepthConfig) -> Outputs:
@@ -93,11 +99,13 @@ class DepthMaker:
             raise
         self._depth_output = DepthOutput(self._node)
         metric = [self._depth_output, CloudOutput(self._node), StereoOutput(self._node)]
-        relative = [] if self._estimator.is_metric else [RelativeOutput(self._node)]
-        # of a relative model these have nobody who publishes on them, but someone who says so
-        self._silent = Outputs(self._node, metric if relative else [])
         trust = [ConfidenceOutput(self._node)] if engine.spec.confidence else []
-        return Outputs(self._node, (relative or metric) + trust)
+        relative = [] if self._estimator.is_metric else [RelativeOutput(self._node)]
+        self._outputs = Outputs(
+            self._node, relative + trust, metric,
+            has_metres=lambda: not relative or self._scale.has_scale,
+            demand=lambda: self._scale.is_calibrating)
+        return self._outputs
 
     def change(self, config: DepthConfig, changed: set[str]) -> None:
         """Follow ``model``; the other parameters are read at each frame."""
@@ -107,6 +115,7 @@ class DepthMaker:
     def activate(self, config: DepthConfig, put: Callable[[Header, Any], None],
                  health: Health) -> None:
         """Subscribe."""
+        self._scale.activate(config, self._estimator.spec, health)
         self._camera = Camera(self._node, config.process, config.queue_size)
         depth = config.queue_size if config.process == 'every' else 1
         self._input = Input(self._node, image_type(config.image_transport), 'image',
@@ -118,12 +127,13 @@ class DepthMaker:
         if self._input is not None:
             self._input.close()
             self._camera.close()
+            self._scale.deactivate()
+            self._stabilizer.forget()
             self._input = None
 
     def clean_up(self) -> None:
         """Give the model's memory back."""
-        self._silent.close()
-        self._silent = Outputs(self._node, [])
+        self._scale.clean_up()
         self._host.close()
         self._estimator = None
 
@@ -134,16 +144,36 @@ class DepthMaker:
         if engine is not None:
             self._estimator = DepthEstimator(engine)
         color = received_color(item)
-        view = self._view(item.header, color, config)
+        view, is_known = self._view(item.header, color, config, health)
         image = color.array
         if view.rectifier is not None:
             with health.clock.stage('rectify'):
                 image = self._rectified = view.rectifier(image, self._rectified)
-        self._estimator.min_depth, self._estimator.max_depth = config.min_depth, config.max_depth
+        camera = view.intrinsics if is_known else None
+        scale = self._scale.prepare(config, self._estimator.spec, camera)
+        estimate = self._estimate(image, color.channel_order, view, config, scale, health)
+        self._scale.observe(item.header, estimate.depth, config, camera)
+        frame = DepthFrame(item.header, image, color.channel_order, estimate.depth,
+                           view.intrinsics, estimate.confidence)
+        if not self._estimator.is_metric:
+            frame = frame._replace(depth=None, relative=estimate.depth)
+        if scale is not None:
+            with health.clock.stage('scale'):
+                frame = frame._replace(depth=self._scale.correct(
+                    estimate.depth, scale, config, self._depth_output.buffer(*image.shape[:2])))
+        if frame.depth is not None:
+            self._stabilizer.stabilize(item.header, frame.depth, image, config, health)
+        return frame
+
+    def _estimate(self, image: np.ndarray, channel_order: str, view: View, config: DepthConfig,
+                  scale: Scale | None, health: Health) -> Estimate:
+        # with a scale the limits hold for what it makes of the depth
+        self._estimator.min_depth, self._estimator.max_depth = (
+            (config.min_depth, config.max_depth) if scale is None else (0.0, inf))
+        out = self._depth_output.buffer(*image.shape[:2]) if self._estimator.is_metric else None
         try:
-            estimate = self._estimator(
-                image, view.intrinsics, channel_order=color.channel_order, clock=health.clock,
-                out=self._depth_output.buffer(*image.shape[:2]))
+            estimate = self._estimator(image, view.intrinsics, channel_order=channel_order,
+                                       clock=health.clock, out=out)
         except inference.BackendError as error:
             raise EngineError(str(error)) from error
         if view.rectifier is not None and view.rectifier.unseen is not None:
@@ -153,33 +183,38 @@ class DepthMaker:
             health.warn('frames with NaN from the model', (
                 'the model gave NaN or infinity for some pixels; they are NaN in the depth: '
                 'check the model with this camera'))
-        return DepthFrame(item.header, image, color.channel_order, estimate.depth,
-                          view.intrinsics, estimate.confidence)
+        return estimate
 
     def findings(self) -> Iterator[Finding]:
         """Say what is wrong with the inputs or with the model for what is subscribed."""
-        silent = self._silent.subscribed()
+        silent = self._outputs.silent()
         if silent:
             yield Finding(Level.WARN, (
                 f'model {self._estimator.spec.name} gives relative depth without metres: '
-                f'{", ".join(silent)} stays silent; use ~/relative_depth/image or a metric model'),
+                f'{", ".join(silent)} stays silent; call ~/calibrate_scale, use '
+                '~/relative_depth/image, or a metric model'),
                 'RELATIVE_WITHOUT_METRES')
         yield from filter(None, [self._input.complaint(), self._camera.finding()])
         yield from self._host.findings()
+        yield from self._scale.findings()
 
     def values(self) -> dict[str, object]:
-        """Give the model, what runs it, and the verdict on its engine."""
-        return self._host.values()
+        """Give the model, what runs it, the verdict on its engine, and the scale."""
+        return {**self._host.values(), **self._scale.values()}
 
-    def _view(self, header: Header, color: ColorImage, config: DepthConfig) -> View:
+    def _view(self, header: Header, color: ColorImage, config: DepthConfig,
+              health: Health) -> tuple[View, bool]:
+        """How the camera sees, and whether that is known; relative depth does without."""
         height, width = color.array.shape[:2]
         try:
             return self._camera.view(header, width, height, rectify=config.rectify,
-                                     fallback_hfov_deg=config.fallback_hfov_deg)
-        except CameraInfoError:
+                                     fallback_hfov_deg=config.fallback_hfov_deg), True
+        except CameraInfoError as error:
             if self._estimator.is_metric:
                 raise
-            return View(Intrinsics.from_hfov(width, height, ANY_HFOV_DEG), None)
+            if self._scale.has_scale and not error.early:
+                health.warn('relative for want of camera_info', f'no metres: {error}')
+            return View(Intrinsics.from_hfov(width, height, ANY_HFOV_DEG), None), False
 
 
 class DepthNode(LifecycleNode):

@@ -9,6 +9,7 @@ import sys
 from depth_perception.model_spec import DEFAULT_FOCUS_MODEL, DEFAULT_MODEL
 from depth_perception.tools import (
     bench,
+    calibrate,
     doctor,
     engine,
     engine_build,
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     stereo.add_to(commands)
     view.add_to(commands)
     record.add_to(commands)
+    calibrate.add_to(commands)
     doctor.add_to(commands)
     arguments = vars(parser.parse_args(argv))
     command = arguments.pop('run')
