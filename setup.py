@@ -58,6 +58,7 @@ setup(
             'depth_node = depth_perception.nodes.depth_node:main',
             'focus_camera_node = depth_perception.nodes.focus_camera_node:main',
             'focus_depth_node = depth_perception.nodes.focus_depth_node:main',
+            'multi_depth_node = depth_perception.nodes.multi_depth_node:main',
             'point_cloud_node = depth_perception.nodes.point_cloud_node:main',
             'stereo_view_node = depth_perception.nodes.stereo_view_node:main',
             'depth-perception = depth_perception.tools.cli:main',

@@ -18,7 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NODES = {'camera_node': 'CameraConfig', 'depth_node': 'DepthConfig',
          'focus_camera_node': 'FocusCameraConfig', 'focus_depth_node': 'FocusDepthConfig',
-         'point_cloud_node': 'PointCloudConfig', 'stereo_view_node': 'StereoViewConfig'}
+         'multi_depth_node': 'MultiDepthConfig', 'point_cloud_node': 'PointCloudConfig',
+         'stereo_view_node': 'StereoViewConfig'}
 WIDTH = 95
 
 

@@ -16,6 +16,7 @@ CONFIGS = {
     'depth_node': 'DepthConfig',
     'focus_camera_node': 'FocusCameraConfig',
     'focus_depth_node': 'FocusDepthConfig',
+    'multi_depth_node': 'MultiDepthConfig',
     'point_cloud_node': 'PointCloudConfig',
     'stereo_view_node': 'StereoViewConfig',
 }

@@ -20,6 +20,7 @@ EXTRA = {
     'depth.launch.py': [],
     'demo.launch.py': ['source', 'hfov_deg'],
     'focus_depth.launch.py': ['source', 'focus_table', 'focus_topic', 'focal_length'],
+    'multi_depth.launch.py': ['cameras', 'image_topics'],
     'oak.launch.py': ['topic_style', 'driver'],
     'point_cloud.launch.py': ['depth_topic'],
     'realsense.launch.py': ['topic_style', 'driver'],
@@ -105,7 +106,7 @@ def test_every_entry_point_leads_to_a_main():
                if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     modules = [match[2] for text in strings
                if (match := re.fullmatch(r'([\w-]+) = ([\w.]+):main', text))]
-    assert len(modules) == 7
+    assert len(modules) == 8
     for module in modules:
         tree = parse(ROOT / (module.replace('.', '/') + '.py'))
         assert 'main' in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
