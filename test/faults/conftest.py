@@ -70,11 +70,12 @@ class Row:
 
 
 TABLE = pytest.StashKey[list]()
+OPEN = pytest.StashKey[contextlib.ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     live.pytest_configure(config)
-    config.stash[TABLE] = []
+    config.stash[TABLE], config.stash[OPEN] = [], contextlib.ExitStack()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -235,14 +236,23 @@ class Rig:
         row.check(self.good_depth() == self.reference, 'other depth')
         after = self.fresh_values()
         troubles = self.troubles(after).items() - self.troubles(before).items()
-        row.seen.append(', '.join(f'{key}: {value}' for key, value in troubles) or 'OK')
+        new = set(after['codes'].split()) - set(before['codes'].split()) - set(HARMLESS)
+        row.seen.append(', '.join([f'{key}: {value}' for key, value in troubles] + sorted(new))
+                        or 'OK')
 
 
 @pytest.fixture(scope='session')
-def faults_graph(domain_ids, tmp_path_factory, request) -> Iterator[Any]:
-    with live.live_graph(domain_ids(), tmp_path_factory.mktemp('faults'), request.config) as graph:
-        yield graph
-    live._remove_dead_segments()    # of the processes that the rows killed
+def faults_graph(domain_ids, tmp_path_factory, request) -> Any:
+    return request.config.stash[OPEN].enter_context(live.live_graph(
+        domain_ids(), tmp_path_factory.mktemp('faults'), request.config))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the graph after the last row: a session goes on with tests of other folders."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        item.config.stash[OPEN].close()
+        live._remove_dead_segments()    # of the processes that the rows killed
 
 
 @pytest.fixture(scope='session')
@@ -251,11 +261,12 @@ def make_rig(faults_graph, request) -> Callable[..., Rig]:
 
     With a `folder` the node has its image and camera_info there, and not those of everybody.
     """
-    def make(name: str, params: dict[str, Any], folder: str = '', **spawn: Any) -> Rig:
+    def make(name: str, params: dict[str, Any], folder: str = '',
+             env: dict[str, str] | None = None) -> Rig:
         program = (str(Path(__file__).with_name('crippled_node.py')), WITHOUT) if WITHOUT else ()
         remap = {topic: folder + topic for topic in ('image', 'camera_info') if folder}
         node = faults_graph.spawn('depth_node', {'threads': 1, **params}, remap, name=name,
-                                  program=program, **spawn)
+                                  program=program, env={'PYTHONPATH': str(ROOT), **(env or {})})
         return Rig(faults_graph, node, request.config.stash[TABLE], folder)
 
     return make
