@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+import os
 from typing import TYPE_CHECKING
 
 from depth_perception.estimator import Engine
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from depth_perception.inference.engine_cache import BuildOptions
     from depth_perception.inference.engine_store import EngineStore
     from depth_perception.inference.serving import ServingEngine
+
+# ONNX Runtime of 2026 else collects usage data in the user's cache folder, to send them over the
+# network; it reads this when it is loaded.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 BACKENDS = ('auto', 'cpu', 'cuda')
 # Those whose engine is built first, with the precision that `auto` means.

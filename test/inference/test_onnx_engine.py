@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -134,6 +137,16 @@ def test_cuda_agrees_with_the_cpu(make_model):
 def test_an_impossible_option_is_refused(make_model, options, message):
     with pytest.raises(BackendError, match=message):
         load(str(make_model()), **options)
+
+
+def test_nothing_is_kept_of_how_a_model_is_used(make_model, tmp_path):
+    env = {key: value for key, value in os.environ.items() if key != 'ORT_DISABLE_TELEMETRY'}
+    subprocess.run(
+        [sys.executable, '-c', 'import sys; from depth_perception.inference import load; '
+         'load(sys.argv[1], backend="cpu").close()', str(make_model())], check=True,
+        env={**env, 'XDG_CACHE_HOME': str(tmp_path), 'HOME': str(tmp_path)},
+        cwd=Path(__file__).parents[2])
+    assert list(tmp_path.rglob('*')) == []
 
 
 def test_an_unknown_model_is_refused():
