@@ -48,7 +48,9 @@ def kill(rig):
     rig.node.process.wait()
 
 
-def files_of(folder):
+def files_of(cache):
+    """Our own files; ONNX Runtime keeps some of its own beside them."""
+    folder = cache / 'depth_perception'
     return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
