@@ -176,11 +176,11 @@ def plush(rng, palette) -> list[Mesh]:
 def power_tool(rng, palette) -> list[Mesh]:
     """A drill that stands on its battery."""
     scale, shell, dark = rng.uniform(0.7, 1.1), palette('plastic'), palette('foam')
-    parts = [block(0, 0, 0, (0.075, 0.11, 0.05), dark),
+    parts = [block(0, -0.02, 0, (0.075, 0.11, 0.05), dark),
              block(0, 0.005, 0.05, (0.034, 0.045, 0.1), shell),
              tube([(0, 0.06, 0.175), (0, -0.08, 0.175)], [0.032, 0.034], shell),
-             tube([(0, -0.08, 0.175), (0, -0.135, 0.175)], [0.022, 0.014], dark),
-             tube([(0, -0.135, 0.175), (0, -0.19, 0.175)], [0.004, 0.004], palette('metal'))]
+             tube([(0, -0.08, 0.175), (0, -0.125, 0.175)], [0.022, 0.014], dark),
+             tube([(0, -0.125, 0.175), (0, -0.165, 0.175)], [0.004, 0.004], palette('metal'))]
     return turned(parts, np.eye(3), scale)
 
 

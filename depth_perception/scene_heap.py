@@ -68,12 +68,13 @@ class Heap:
         self.meshes: list[Mesh] = []
         self.boxes: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def put(self, meshes, *, on_top: bool = False, below: float = np.inf, tries: int = 10,
-            at=None, spread: float = 0.1) -> bool:
+    def put(self, meshes, *, on_top: bool = False, leaning: bool = False, below: float = np.inf,
+            tries: int = 10, at=None, spread: float = 0.1) -> bool:
         """Put a thing down where it fits, at the lowest of some places by chance.
 
         meshes : the thing, its origin near its middle.
         on_top : it may rest on others; else on the surface alone.
+        leaning : on others it may rest by one end, as in a heap; else on both sides of its middle.
         below : height in metres that it must not pass.
         at, spread : (2,) metres that the places are near to, and how far off; anywhere if None.
         """
@@ -86,6 +87,8 @@ class Heap:
         best = int(np.argmin(heights))
         limit = np.inf if on_top else self.base - float(cover.bottom.min()) + 1e-6
         if heights[best] > limit or heights[best] + cover.top.max() > below:
+            return False
+        if not leaning and not self._steady(cover, places[best], heights[best]):
             return False
         self._take(meshes, cover, places[best], heights[best])
         return True
@@ -107,6 +110,13 @@ class Heap:
     def _rest(self, cover: Footprint, row: int, column: int) -> float:
         under = self._heights[cover.rows + row, cover.columns + column]
         return float(np.max(under - cover.bottom))
+
+    def _steady(self, cover: Footprint, place, height: float) -> bool:
+        """Whether what it rests on lies on both sides of its origin, along both axes."""
+        under = self._heights[cover.rows + place[0], cover.columns + place[1]]
+        touching = height + cover.bottom - under < CELL
+        return all(cells[touching].min() <= 0 <= cells[touching].max()
+                   for cells in (cover.rows, cover.columns))
 
     def _take(self, meshes, cover: Footprint, place, height: float) -> None:
         row, column = place

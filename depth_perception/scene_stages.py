@@ -131,7 +131,7 @@ def _goods(rng, palette, at, sizes, full: float) -> Heap:
         _row(heap, rng, palette, low, high, below)
     for _ in range(int(rng.poisson(5 * full))):
         heap.put(thing(rng, palette, min(width, depth) * 0.75, room * 0.9),
-                 on_top=rng.random() < 0.15, below=below)
+                 on_top=rng.random() < 0.2, below=below)
     return heap
 
 
@@ -150,7 +150,7 @@ def _leaning(heap, rng, palette, low, high, side: int, below: float) -> None:
         x = low[0] + half[0] if side < 0 else high[0] - half[0]
     else:
         y = high[1] - half[1]
-    heap.put(meshes, below=below, at=(x, y), spread=0.0, tries=1)
+    heap.put(meshes, leaning=True, below=below, at=(x, y), spread=0.0, tries=1)
 
 
 def _row(heap, rng, palette, low, high, below: float) -> None:
@@ -195,8 +195,8 @@ def table(rng, palette) -> Stage:
                  at=(0, reach[1]), spread=0.15)
     middle = rng.uniform(-0.6, 0.6, 2) * reach
     spread = rng.uniform(0.08, 0.22)
-    for _ in range(int(rng.integers(3, 18))):
-        heap.put(thing(rng, palette, 0.32, 0.34), on_top=rng.random() < 0.12, at=middle,
+    for _ in range(int(rng.integers(5, 22))):
+        heap.put(thing(rng, palette, 0.32, 0.34), on_top=rng.random() < 0.2, at=middle,
                  spread=spread)
     stage.put(heap)
     stage.solids += heap.boxes
@@ -244,7 +244,7 @@ def _tote(stage, rng, palette, x, size, z, full: float) -> None:
     for k in range(int(full * rng.uniform(6, 34) * np.sqrt(width * depth / 0.1))):
         heap.put(thing(rng, palette, min(width, depth) * 0.8, height * 1.1, lying=0.65,
                        tilt=0.22 if k > 4 else 0.0),
-                 on_top=True, below=z + height * 1.25, tries=6)
+                 on_top=True, leaning=True, below=z + height * 1.25, tries=6)
     stage.put(heap)
 
 

@@ -52,12 +52,22 @@ def test_what_may_not_lie_on_top_finds_no_place_on_a_full_surface(rng):
     assert len(heap.boxes) == 1
 
 
+def test_a_board_stays_on_a_brick_under_its_middle_and_not_on_one_under_its_end(rng):
+    for x, stays in ((0.0, True), (0.07, False)):
+        heap = Heap(rng, (-0.15, -0.1), (0.15, 0.1), 0.0)
+        heap.put(brick((0.04, 0.04, 0.05)), at=(x, 0), spread=0.0)
+        board = brick((0.2, 0.06, 0.01))
+        assert heap.put(board, on_top=True, at=(0, 0), spread=0.0) == stays
+        assert stays or heap.put(board, on_top=True, leaning=True, at=(0, 0), spread=0.0)
+
+
 def test_a_ball_in_a_corner_of_two_bricks_is_as_high_as_geometry_has_it(rng):
     # Bricks leave a slot of 2a; a ball of radius r sinks until its rim at a touches their edges.
     heap, a, r = Heap(rng, (-0.15, -0.1), (0.15, 0.1), 0.0), 0.03, 0.05
     for side in (-1, 1):
         heap.put(brick((0.08, 0.18, 0.06)), at=(side * (a + 0.04), 0), spread=0.0)
-    heap.put([ball(0, 0, r, r, GREY, segments=60)], on_top=True, at=(0, 0), spread=0.0)
+    heap.put([ball(0, 0, r, r, GREY, segments=60)], on_top=True, leaning=True, at=(0, 0),
+             spread=0.0)
     expected = 0.06 + np.sqrt(r * r - a * a) - r
     assert heap.boxes[-1][0][2] == pytest.approx(expected, abs=CELL)
 
@@ -65,7 +75,7 @@ def test_a_ball_in_a_corner_of_two_bricks_is_as_high_as_geometry_has_it(rng):
 def test_nothing_lies_outside_or_above_the_limit(rng, palette):
     heap = Heap(rng, (-0.2, -0.15), (0.2, 0.15), 0.3)
     for _ in range(40):
-        heap.put(thing(rng, palette, 0.2, 0.2), on_top=True, below=0.55)
+        heap.put(thing(rng, palette, 0.2, 0.2), on_top=True, leaning=True, below=0.55)
     low, high = bounds(heap.meshes)
     assert len(heap.boxes) > 5
     assert np.all(low[:2] >= [-0.2 - CELL, -0.15 - CELL])
@@ -90,7 +100,8 @@ def test_each_thing_of_a_heap_touches_what_is_under_it(rng, palette):
     heap, floor = Heap(rng, (-0.2, -0.15), (0.2, 0.15), 0.0), block(0, 0, -0.02, (1, 1, .02), GREY)
     for _ in range(25):
         before = len(heap.meshes)
-        if heap.put(thing(rng, palette, 0.2, 0.2, lying=0.6, tilt=0.2), on_top=True):
+        made = thing(rng, palette, 0.2, 0.2, lying=0.6, tilt=0.2)
+        if heap.put(made, on_top=True, leaning=True):
             gap = distances(heap.meshes[before:], [floor, *heap.meshes[:before]]).min()
             assert gap < 1.5 * CELL  # the diagonal of a cell, and a bit
     assert len(heap.boxes) > 10
