@@ -142,7 +142,7 @@ def test_a_worse_model_is_exported_by_force_alone(base, pictures, tmp_path, monk
     # learning to say far is worse than exp(0.4) m for 0.5 m
     for file in (pictures / 'test' / 'depth').iterdir():
         cv2.imwrite(str(file), np.full((32, 48), 500, np.uint16))
-    main(command(base, pictures, tmp_path / 'run'))
+    main(command(base, pictures, tmp_path / 'run', 'confidence=true'))
     tuned = tmp_path / 'run' / 'phase1.ckpt'
     found = read_checkpoint(tuned).comparison
     assert found['worse']
@@ -151,7 +151,9 @@ def test_a_worse_model_is_exported_by_force_alone(base, pictures, tmp_path, monk
         export_module.main([str(tuned), f'folder={tmp_path / "models"}'])
     assert not (tmp_path / 'models').exists()
     export_module.main([str(tuned), f'folder={tmp_path / "models"}', 'force=true'])
-    assert (tmp_path / 'models' / 'base_finetuned.onnx').exists()
+    spec = read_spec(tmp_path / 'models' / 'base_finetuned.onnx')
+    assert spec.confidence  # which the model that it started from does not have
+    assert spec.provenance['metrics']['worse']
 
 
 def test_a_fine_tuning_that_did_not_end_is_not_exported(tmp_path):
