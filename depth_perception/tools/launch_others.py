@@ -21,6 +21,9 @@ import yaml
 from depth_perception.tools import launch_parts as parts
 from depth_perception.tools.nav2_parameters import combined
 
+#: Before the first message of a bag, and of each loop: so long may the two sides take to find each
+#: other on a busy computer, where a lost announcement is repeated after three seconds.
+DISCOVERY_S = 5.0
 DRIVER = ('false', 'true also starts the driver, with large shared memory and without depth of '
           'its own; false: it runs already.')
 
@@ -104,7 +107,7 @@ def bag_player(context: LaunchContext, node: str, reliable: list[str]) -> Action
     if not bag:
         raise ValueError('bag is empty; give the folder or file of a bag: bag:=/path/to/bag')
     play = ['ros2', 'bag', 'play', bag, '--clock', '--disable-keyboard-controls', '--rate', rate,
-            '--qos-profile-overrides-path',
+            '--delay', str(DISCOVERY_S), '--qos-profile-overrides-path',
             _reliable_file([parts.full_name(context, topic) for topic in reliable])]
     if parts.value(context, 'loop').lower() == 'true':
         play.append('--loop')

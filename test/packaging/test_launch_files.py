@@ -21,6 +21,7 @@ EXTRA = {
     'demo.launch.py': ['source', 'hfov_deg'],
     'focus_depth.launch.py': ['source', 'focus_table', 'focus_topic', 'focal_length'],
     'multi_depth.launch.py': ['cameras', 'image_topics'],
+    'nav2.launch.py': ['example', 'nav2', 'nav2_params'],
     'oak.launch.py': ['topic_style', 'driver'],
     'point_cloud.launch.py': ['depth_topic'],
     'realsense.launch.py': ['topic_style', 'driver'],
