@@ -106,11 +106,17 @@ def metric_model(make_model):
 def test_a_lidar_puts_metres_right_and_the_next_start_still_knows(
         graph, camera, metric_model, tmp_path):
     params = {'model': metric_model, 'range.source': 'point_cloud', 'scale.frames': 5,
-              'range.rotation_xyzw': [0.0, 0.0, 0.0, 1.0]}
+              'scale.timeout': 1.0}
     env = {'XDG_DATA_HOME': str(tmp_path)}
     node = graph.spawn('depth_node', params, name='with_lidar', env=env)
     np.testing.assert_allclose(depth_of(graph, camera, node), MODEL_DEPTH, rtol=1e-4)
     with streaming(graph, camera, SLOPE, true_cloud):
+        answer = calibrate(graph, node)
+        assert not answer.success and 'set range.translation and range.rotation_xyzw' in (
+            answer.message)     # nobody knows where the lidar sits
+        refused = graph.set_parameter(node, 'range.rotation_xyzw', [0.0, 0.0, 0.0, 2.0])
+        assert not refused.successful and 'of length 1' in refused.reason
+        graph.set_parameter(node, 'range.rotation_xyzw', [0.0, 0.0, 0.0, 1.0])
         answer = calibrate(graph, node)
     assert answer.success and 'scale 0.8, shift 0 1/m from' in answer.message, answer.message
     np.testing.assert_allclose(depth_of(graph, camera, node), MODEL_DEPTH / TRUE_SCALE, rtol=1e-3)
