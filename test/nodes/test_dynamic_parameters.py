@@ -15,6 +15,7 @@ from stereo_msgs.msg import DisparityImage
 from depth_perception.nodes._parameters import ros_name
 from depth_perception.nodes.depth_node import DepthConfig
 from depth_perception.nodes.focus_depth_node import FocusDepthConfig
+from depth_perception.nodes.multi_depth_node import MultiDepthConfig
 from depth_perception.nodes.point_cloud_node import PointCloudConfig
 from depth_perception.nodes.stereo_view_node import StereoViewConfig
 
@@ -23,7 +24,8 @@ HEIGHT, WIDTH = 48, 64
 # A near square before a far wall, both of them rough.
 PICTURE = np.random.default_rng(3).integers(200, 250, (HEIGHT, WIDTH, 3), np.uint8)
 PICTURE[12:36, 20:44] -= 190
-SETTINGS = {'stereo.baseline': 0.3}     # wide enough for holes beside the square
+# wide enough for holes beside the square; a height that cuts something away
+SETTINGS = {'stereo.baseline': 0.3, 'point_cloud.max_height': 1.0}
 
 DEPTH, COLORED = 'depth/image_rect', 'depth/image_colored'
 POINTS, RIGHT, STEREO = 'points', 'right/image_rect', 'stereo/image'
@@ -36,6 +38,11 @@ EFFECTS = {
     'color.far': (COLORED, 2.0), 'color.map': (COLORED, 'viridis'),
     'point_cloud.stride': (POINTS, 3), 'point_cloud.voxel_size': (POINTS, 0.5),
     'point_cloud.flying_pixel_filter.enable': (POINTS, True),
+    'point_cloud.organized': (POINTS, False), 'point_cloud.min_range': (POINTS, 2.0),
+    'point_cloud.max_range': (POINTS, 2.0), 'point_cloud.min_height': (POINTS, 0.0),
+    'point_cloud.max_height': (POINTS, 0.0), 'point_cloud.camera_height': (POINTS, 0.9),
+    'point_cloud.camera_pitch_deg': (POINTS, -30.0),
+    'point_cloud.camera_roll_deg': (POINTS, 30.0),
     'stereo.baseline': (RIGHT, 0.1), 'stereo.convergence': (RIGHT, 2.0),
     'stereo.auto_convergence': (RIGHT, 'subject'), 'stereo.max_disparity': (RIGHT, 0.5),
     'stereo.fill': (RIGHT, 'inpaint'), 'stereo.edge_dilation': (RIGHT, 3),
@@ -58,8 +65,9 @@ def read_by_the_nodes():
     return names
 
 
-@pytest.mark.parametrize('config', [DepthConfig, FocusDepthConfig, PointCloudConfig,
-                                    StereoViewConfig], ids=lambda config: config.__name__)
+@pytest.mark.parametrize('config', [
+    DepthConfig, FocusDepthConfig, MultiDepthConfig, PointCloudConfig, StereoViewConfig],
+    ids=lambda config: config.__name__)
 def test_each_parameter_is_read_somewhere(config):
     read = read_by_the_nodes()
     assert [item.name for item in fields(config)

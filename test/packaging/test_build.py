@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ('camera_node', 'depth_node', 'focus_camera_node', 'focus_depth_node', 'point_cloud_node',
-         'stereo_view_node')
+NODES = ('camera_node', 'depth_node', 'focus_camera_node', 'focus_depth_node', 'multi_depth_node',
+         'point_cloud_node', 'stereo_view_node')
 EXECUTABLES = (*NODES, 'depth-perception')
 SHARED = ('launch', 'config')
 
