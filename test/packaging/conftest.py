@@ -65,20 +65,40 @@ class LiveGraph:
             assert waiting, f'{missing} missing\n{self.log.read_text()}'
             time.sleep(0.1)
 
+    def messages(self, topic: str, kind: type, count: int = 1, seconds: float = 60.0) -> list:
+        """Subscribe and return the first messages; fail with the log of what runs."""
+        from rclpy.executors import SingleThreadedExecutor
+
+        found, executor = [], SingleThreadedExecutor(context=self._context)
+        subscription = self._probe.create_subscription(kind, topic, found.append, 100)
+        executor.add_node(self._probe)
+        end = time.monotonic() + seconds
+        while len(found) < count:
+            waiting = time.monotonic() < end and self._process.poll() is None
+            assert waiting, f'{len(found)} messages on {topic}\n{self.log.read_text()}'
+            executor.spin_once(timeout_sec=0.1)
+        executor.shutdown()
+        self._probe.destroy_subscription(subscription)
+        return found
+
     @contextlib.contextmanager
     def running(self, command: list[str], env: dict[str, str]) -> Iterator[None]:
         """Run a process; at the end interrupt it as Ctrl-C does: it must exit with 0."""
-        settings = {name: os.environ[name] for name in GRAPH_VARIABLES}
+        settings = {name: os.environ[name] for name in GRAPH_VARIABLES if name in os.environ}
         with self.log.open('w') as output, subprocess.Popen(
                 command, env={**env, **settings}, stdout=output,
                 stderr=subprocess.STDOUT) as process:
             self._process = process
             try:
                 yield
-                process.send_signal(signal.SIGINT)
-                assert process.wait(30) == 0, self.log.read_text()
             finally:
-                process.kill()
+                # also when the test failed: what launch started would outlive it
+                process.send_signal(signal.SIGINT)
+                try:
+                    code = process.wait(30)
+                finally:
+                    process.kill()
+            assert code == 0, self.log.read_text()
 
     def close(self) -> None:
         """Leave the domain."""
