@@ -29,7 +29,8 @@ from training.checkpoint import CheckpointError, add_to_checkpoint, load_init, l
 from training.config import Config, ConfigError, load_config
 from training.contract import model_spec
 from training.data import DataError, SplitError, baselines
-from training.data.bag import open_set
+from training.data.bag import is_set, open_set
+from training.data.bag_writer import MANIFEST
 from training.data.root import sentence
 from training.data.self_labelled import DESCRIPTION as LABELS
 from training.data.self_labelled import SELF_LABELLED
@@ -47,6 +48,7 @@ from training.train import train
 log = logging.getLogger(__name__)
 
 BASELINE_SAMPLES = 100
+OF_A_BAG = ('name', 'fingerprint', 'kind', 'topics', 'pictures')
 
 
 def finetune(settings: FineTune, recipe: str) -> Path:
@@ -107,11 +109,12 @@ def describe(folder: str, kind: str, root: str) -> dict[str, Any]:
     if kind == SELF_LABELLED:
         labels = json.loads((Path(root) / LABELS).read_text())
         told |= {key: labels[key] for key in ('labels', 'counts', 'with_neighbours')}
-    if (Path(folder) / 'dataset.json').is_file():
-        content = json.loads((Path(folder) / 'dataset.json').read_text())
-        told |= {'bags': content['bags'], 'frames': content['counts']}
-        manifest = Path(folder) / 'manifest.jsonl'
-        told['manifest_sha256'] = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    if is_set(folder):
+        opened = open_set(folder)
+        bags = [{key: bag[key] for key in OF_A_BAG if key in bag} for bag in opened.bags]
+        manifest = (Path(folder) / MANIFEST).read_bytes()
+        told |= {'bags': bags, 'frames': opened.counts,
+                 'manifest_sha256': hashlib.sha256(manifest).hexdigest()}
     return told
 
 

@@ -18,6 +18,7 @@ from training.before_after import change, summary
 from training.checkpoint import CheckpointError, read_checkpoint
 from training.config import Config, ConfigError, Phase, load_config
 from training.data import DataError
+from training.data.bag_writer import FORMAT_VERSION
 from training.export import ExportError
 from training.finetune_config import FineTune, Rehearsal, Stage, is_recipe, kind_of, resolve
 from training.models import MODELS
@@ -239,11 +240,15 @@ def test_the_kind_of_a_folder_is_told_by_its_file(tmp_path):
 
 
 def test_bags_and_their_manifest_are_told(tmp_path):
-    bags = [{'name': 'drive_1', 'sha': 'ab'}]
-    (tmp_path / 'dataset.json').write_text(json.dumps({'bags': bags, 'counts': {'depth': {}}}))
+    bag = {'name': 'drive_1', 'fingerprint': 'ab', 'kind': 'depth', 'topics': ['/image'],
+           'pictures': 7}
+    (tmp_path / 'dataset.json').write_text(json.dumps({
+        'format_version': FORMAT_VERSION, 'kinds': ['depth'], 'counts': {'depth': {'train': 7}},
+        'settings': {}, 'bags': {'drive_1-ab': bag | {'finished': True, 'notes': []}}}))
     (tmp_path / 'manifest.jsonl').write_bytes(b'')
     told = module.describe(str(tmp_path), 'bag', str(tmp_path))
-    assert told['bags'] == bags
+    assert told['bags'] == [bag]
+    assert told['frames'] == {'depth': {'train': 7}}
     # of no bytes at all
     assert told['manifest_sha256'].startswith('e3b0c44298fc1c14')
 

@@ -317,6 +317,8 @@ class FakeBag:
     """What training.data.bag opens, of pictures alone."""
 
     kinds = ('colour',)
+    counts = {'colour': {'train': 6, 'val': 6, 'test': 0}}
+    bags = [{'name': 'drive_1', 'fingerprint': 'ab', 'finished': True}]
 
     def __init__(self, images):
         self._images = images
@@ -331,8 +333,7 @@ def test_a_recording_without_depth_is_labelled_and_judged_by_its_neighbours(
     monkeypatch.setitem(MODELS, 'realtime_unet_m', tiny)
     monkeypatch.setattr(finetune, 'open_set', lambda root: FakeBag(images))
     (tmp_path / 'drive').mkdir()
-    (tmp_path / 'drive' / 'dataset.json').write_text(
-        json.dumps({'bags': [{'name': 'drive_1'}], 'counts': {'colour': {'train': 6}}}))
+    (tmp_path / 'drive' / 'dataset.json').write_text('{}')
     (tmp_path / 'drive' / 'manifest.jsonl').write_text('')
     torch.manual_seed(0)
     base = Config(name='base', model='realtime_unet_m', output='', depth_range=(0.3, 9.0),
@@ -354,7 +355,8 @@ def test_a_recording_without_depth_is_labelled_and_judged_by_its_neighbours(
                               > found['photometric']['before']['photometric'])
     told = read_checkpoint(checkpoint).config['provenance']['data']
     assert told['labels'].startswith('estimated by base, not measured')
-    assert told['bags'] == [{'name': 'drive_1'}]
+    assert told['bags'] == [{'name': 'drive_1', 'fingerprint': 'ab'}]
+    assert told['frames'] == FakeBag.counts
     assert 'the labels of the model itself' in capsys.readouterr().out
 
 
