@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import scene_fixtures as fixtures
+from .scene_gripper import Gripper
 from .scene_layout import AGAINST_WALLS, FREE_STANDING, SEATS, Layout
 from .scene_light import Light
 from .scene_materials import Palette
@@ -24,6 +25,7 @@ SHARES = {'bay': 0.4, 'table': 0.35, 'bin': 0.25}
 LIGHTS = {'room': 0.45, 'bench': 0.2, 'flash': 0.25, 'dim': 0.1}
 HFOV_DEG = (45.0, 75.0)
 MEDIAN_DEPTH_M, NEAREST_M = (0.25, 1.3), 0.12
+GRIPPER_SHARE = 0.2    # of scenes that are seen from an arm
 CLEARANCE = 0.12       # metres that the camera keeps from every surface
 _DARKENING_M = 0.06    # over which corners between small things darken
 _TRIES = 60
@@ -41,8 +43,9 @@ class Closeup:
     frame : (4, 4) stage to room.
     """
 
-    def __init__(self, kind: str, stage: Stage, frame, room: Layout, lighting):
+    def __init__(self, kind: str, stage: Stage, frame, room: Layout, lighting, gripper=None):
         self.kind, self.frame, self.things = kind, frame, stage.things
+        self._gripper = gripper
         self.boxes, self._stage, self._size = room.boxes[1:], stage, room.size
         lights, ambient, exposure, self._flash = lighting
         corners = np.array([placed_point(frame, point) for point in _corners(stage)])
@@ -73,15 +76,18 @@ class Closeup:
         palette = Palette(rng, CLOSE_RECIPES)
         stage = STAGES[kind](rng, palette)
         room, frame, spots = _surroundings(rng, palette, kind, stage, furniture)
-        return cls(kind, stage, frame, room, _lighting(rng, spots, frame, stage))
+        lighting = _lighting(rng, spots, frame, stage)
+        gripper = Gripper(rng, palette) if rng.random() < GRIPPER_SHARE else None
+        return cls(kind, stage, frame, room, lighting, gripper)
 
     def render(self, intrinsics, pose) -> View:
-        """What a camera at a pose sees; a flash goes with it. See `MeshScene.render`."""
+        """What a camera sees; a flash and a gripper go with it. See `MeshScene.render`."""
         if self._flash is not None:
             at = placed_point(pose, self._flash.position)
             flash = Light(tuple(at), self._flash.colour, self._flash.radius)
             self.scene.lights = (flash, *self._lamps)
-        return self.scene.render(intrinsics, pose)
+        view = self.scene.render(intrinsics, pose)
+        return view if self._gripper is None else self._gripper.over(view, intrinsics)
 
     def random_pose(self, rng, intrinsics) -> np.ndarray:
         """A camera pose, (4, 4) optical frame to world, that looks at the stage from near.

@@ -13,9 +13,11 @@ from depth_perception.scene_closeups import (
     SHARES,
     Closeup,
 )
+from depth_perception.scene_gripper import Gripper
 from depth_perception.scene_materials import Palette
 from depth_perception.scene_mesh import SceneError
 from depth_perception.scene_packaging import CLOSE_RECIPES
+from depth_perception.scene_render import View
 from depth_perception.scene_stages import STAGES
 
 CAMERA = Intrinsics.from_hfov(64, 48, 60.0)
@@ -118,6 +120,22 @@ def test_things_in_a_bin_are_within_its_walls(seed):
     (low, high), = stage.solids
     assert all(np.all(a[:2] > low[:2]) and np.all(b[:2] < high[:2]) and a[2] > low[2]
                for a, b in stage.things)
+
+
+def test_a_gripper_is_at_an_edge_nearer_than_the_rest_and_hides_what_is_behind_it():
+    seen = 0
+    for seed in range(8):
+        depth = np.full((48, 64), 0.6, np.float32)
+        depth[:, :5] = 0.1
+        depth[:, -5:] = np.nan
+        plain = View(np.full((48, 64, 3), 77, np.uint8), depth, np.zeros((48, 64, 3), np.float32))
+        view = Gripper(*rng_and_palette(seed)).over(View(*(x.copy() for x in plain)), CAMERA)
+        new = np.nan_to_num(view.depth, nan=9) != np.nan_to_num(plain.depth, nan=9)
+        assert not new[:, :5].any() and not new[20:28, 28:36].any()
+        assert np.all((view.depth[new] > NEAREST_M) & (view.depth[new] < 0.4))
+        np.testing.assert_array_equal(view.rgb[~new], 77)
+        seen += new.any()
+    assert seen > 2
 
 
 def test_an_unknown_kind_is_refused_with_the_choices():
