@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 
+from depth_perception.image_encodings import MessageError
 from depth_perception.inference import engine_cache
-from depth_perception.nodes import _camera_info, _encodings, _frame_loop, depth_node
+from depth_perception.nodes import _camera_info, _frame_loop, depth_node
 from depth_perception.nodes._diagnostics import Health
 from depth_perception.nodes._engine import EngineHost
 from depth_perception.nodes._frame_loop import FrameLoop
@@ -18,7 +19,7 @@ from depth_perception.nodes._parameters import ParameterServer
 
 def without_message_errors() -> None:
     """A malformed message is a bug like any other."""
-    del _frame_loop.REASONS[_encodings.MessageError]
+    del _frame_loop.REASONS[MessageError]
 
 
 def without_engine_errors() -> None:

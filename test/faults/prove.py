@@ -40,7 +40,7 @@ def main(handlers: list[str]) -> int:
             check=False)
         lines = [line for line in done.stdout.splitlines() if line.endswith((' held', ' FAILED'))]
         missed += not lines or not lines[-1].endswith(' FAILED')
-        print(f'without {handler:16} {lines[-1] if lines else done.stdout[-300:]}', flush=True)
+        print(f'without {handler:16} {lines[-1] if lines else done.stdout[-2000:]}', flush=True)
     print(f'{len(handlers or ROWS) - missed} of {len(handlers or ROWS)} rows failed, as they must')
     return int(missed > 0)
 
