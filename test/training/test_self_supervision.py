@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
+import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from training.before_after import compare_pictures
 from training.checkpoint import read_checkpoint
 from training.config import Config, ConfigError, Phase
 from training.data import DATASETS, AugmentConfig, DataConfig, DataError
+from training.data.bag_plan import Settings as PrepareSettings
+from training.data.prepare import prepare
 from training.data.rehearsed import Rehearsed
 from training.data.relative_pose import features, motion
 from training.data.self_labelled import build_self_labelled
@@ -313,28 +318,26 @@ def test_only_such_data_have_neighbours():
         neighbours_of({'image': torch.zeros(1)})
 
 
-class FakeBag:
-    """What training.data.bag opens, of pictures alone."""
-
-    kinds = ('colour',)
-    counts = {'colour': {'train': 6, 'val': 6, 'test': 0}}
-    bags = [{'name': 'drive_1', 'fingerprint': 'ab', 'finished': True}]
-
-    def __init__(self, images):
-        self._images = images
-
-    def video(self, split):
-        return Nothing() if split == 'test' else Walk(self._images)
+@pytest.fixture
+def drive(walk, tmp_path):
+    """A data set made of bags that hold the walk's pictures without depth."""
+    images, _, _ = walk
+    made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name('made_bags.py'))))
+    for hour, split in enumerate(('train', 'val')):
+        # pictures that prepare has seen already are left out
+        shown = [np.minimum(picture, 250) + np.uint8(hour) for picture in images]
+        bag = made.robot_bag(
+            tmp_path / f'{split}_bag', count=6, rate=10.0, deep=None,
+            start=made.START + 3600 * hour * made.SECOND,
+            rgb=lambda i, stamp, shown=shown: made.image(stamp, shown[i], 'rgb8'),
+            camera=lambda i, stamp: made.info(stamp, 240, 180, CAMERA.fx))
+        prepare([bag], tmp_path / 'drive', PrepareSettings(split=split, still=0.0, blur=0.0))
+    return tmp_path / 'drive'
 
 
 def test_a_recording_without_depth_is_labelled_and_judged_by_its_neighbours(
-        walk, tmp_path, monkeypatch, capsys):
-    images, _, _ = walk
+        drive, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(MODELS, 'realtime_unet_m', tiny)
-    monkeypatch.setattr(finetune, 'open_set', lambda root: FakeBag(images))
-    (tmp_path / 'drive').mkdir()
-    (tmp_path / 'drive' / 'dataset.json').write_text('{}')
-    (tmp_path / 'drive' / 'manifest.jsonl').write_text('')
     torch.manual_seed(0)
     base = Config(name='base', model='realtime_unet_m', output='', depth_range=(0.3, 9.0),
                   phases=(Phase(32, 48, 2, 3, 1e-3),))
@@ -343,7 +346,7 @@ def test_a_recording_without_depth_is_labelled_and_judged_by_its_neighbours(
     torch.save({'state_dict': {f'network.{k}': v for k, v in network.state_dict().items()},
                 'hyper_parameters': dataclasses.asdict(base), 'sources': ['rooms']}, start)
     settings = FineTune(
-        recipe='finetune', init=str(start), data=str(tmp_path / 'drive'),
+        recipe='finetune', init=str(start), data=str(drive),
         output=str(tmp_path / 'run'), frozen=Stage(2, 1e-3), unfrozen=Stage(3, 1e-3),
         batch_size=2, rehearsal=Rehearsal(share=0), trainer={
             'validate_every_steps': 2, 'threads': 1, 'warmup_steps': 1, 'patience': 3})
@@ -355,8 +358,9 @@ def test_a_recording_without_depth_is_labelled_and_judged_by_its_neighbours(
                               > found['photometric']['before']['photometric'])
     told = read_checkpoint(checkpoint).config['provenance']['data']
     assert told['labels'].startswith('estimated by base, not measured')
-    assert told['bags'] == [{'name': 'drive_1', 'fingerprint': 'ab'}]
-    assert told['frames'] == FakeBag.counts
+    assert [bag['name'] for bag in told['bags']] == ['train_bag', 'val_bag']
+    assert told['frames']['colour']['train'] == told['counts']['train'] == 6
+    assert told['with_neighbours']['train'] >= 4
     assert 'the labels of the model itself' in capsys.readouterr().out
 
 
