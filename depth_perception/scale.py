@@ -16,10 +16,10 @@ import numpy as np
 
 MIN_POINTS = 20
 MIN_SPREAD = 1.5        # farthest / nearest: below, a shift cannot be told from a scale
-MAX_ERROR = 0.15        # typical error of a fit, as a share of the distance
+MAX_ERROR = 0.2         # typical error of a fit, as a share of the distance
 SHIFT_PAYS = 0.8        # a shift has to lower the typical error of a metric model to this share,
 GOOD_ERROR = 0.02       # and is not looked for where the scale alone does as well as this
-FOLLOWS = 0.5           # and a fit has to have at most this share of the error of a constant
+FOLLOWS = 0.8           # and a fit has to have at most this share of the error of a constant
 _HYPOTHESES, _SCORED, _USED = 256, 1000, 20000
 _TOLERANCE = 0.1        # error at which a point counts as an outlier of a hypothesis
 _TUKEY = 4.685          # 95 % efficient for normal errors
@@ -162,7 +162,7 @@ def _check(found: tuple[float, float], error: float, y: np.ndarray, spread: bool
         raise ScaleError(f'the best fit has a typical error of {100 * error:.0f} %, more than '
                          f'{100 * MAX_ERROR:.0f} %; check where the range source sits, hold the '
                          'camera still, and look at surfaces that both see')
-    constant = float(np.median(np.abs(np.median(y) / y - 1.0)))
+    constant = float(np.median(_apart(np.median(y), y)))
     if spread and error > FOLLOWS * constant:
         raise ScaleError(f'the depth of the model hardly follows the range source (typical error '
                          f'{100 * error:.0f} %, of a constant {100 * constant:.0f} %); check '
@@ -170,8 +170,14 @@ def _check(found: tuple[float, float], error: float, y: np.ndarray, spread: bool
 
 
 def _errors(line: tuple[float, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far off, as a share of the distance."""
-    return np.abs((line[0] * x + line[1]) / y - 1.0)
+    """How far off, as a share of the smaller of both distances: twice and half are the same."""
+    return _apart(line[0] * x + line[1], y)
+
+
+def _apart(predicted: np.ndarray, y: np.ndarray) -> np.ndarray:
+    with np.errstate(divide='ignore'):
+        ratio = np.maximum(predicted, 0.0) / y
+        return np.maximum(ratio, 1.0 / ratio) - 1.0
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -186,21 +192,30 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     scale = (y[i] - y[j]) / (x[i] - x[j])
     shift = y[i] - scale * x[i]
     some = rng.permutation(len(x))[:_SCORED]
-    errors = np.abs((scale[:, None] * x[some] + shift[:, None]) / y[some] - 1.0)
+    errors = _apart(scale[:, None] * x[some] + shift[:, None], y[some])
     best = int(np.argmin(np.mean(np.minimum(errors, _TOLERANCE) ** 2, axis=1)))
     return _refined((scale[best], shift[best]), x, y, with_shift=True)
 
 
 def _refined(start: tuple[float, float], x: np.ndarray, y: np.ndarray, *,
              with_shift: bool) -> tuple[float, float]:
-    """Least squares of the relative error, outliers weighted down (Tukey's biweight)."""
-    columns = np.stack((x / y, 1.0 / y), axis=1)[:, :1 + with_shift]
+    """Least squares of the relative error, outliers weighted down (Tukey's biweight).
+
+    The difference is divided by the root of both sides, as a logarithm would weigh it: divided
+    by y alone, poor data are explained best by a scale near 0.
+    """
+    columns = np.stack((x, np.ones_like(x)), axis=1)[:, :1 + with_shift]
     found = np.array(start[:1 + with_shift])
     for _ in range(20):
-        residual = columns @ found - 1.0
+        predicted = columns @ found
+        if not (predicted > 0.0).any():
+            break
+        unit = np.sqrt(y * np.maximum(predicted, 0.01 * y))
+        residual = (predicted - y) / unit
         sigma = max(1.4826 * float(np.median(np.abs(residual))), 1e-6)
         root = np.clip(1.0 - (residual / (_TUKEY * sigma)) ** 2, 0.0, None)  # of the weight
-        last, found = found, np.linalg.lstsq(columns * root[:, None], root, rcond=None)[0]
+        last, found = found, np.linalg.lstsq(
+            columns * (root / unit)[:, None], y * root / unit, rcond=None)[0]
         if np.allclose(found, last, rtol=1e-9, atol=0.0):
             break
     return float(found[0]), float(found[1]) if with_shift else 0.0
