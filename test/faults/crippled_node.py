@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from depth_perception.image_encodings import MessageError
-from depth_perception.inference import engine_cache
+from depth_perception.inference.engine_cache import CacheError, EngineCache
 from depth_perception.nodes import _camera_info, _frame_loop, depth_node
 from depth_perception.nodes._diagnostics import Health
 from depth_perception.nodes._engine import EngineHost
@@ -81,9 +81,15 @@ def without_qos_check() -> None:
 
 def without_cache_errors() -> None:
     """A cache that cannot be written is a bug like any other."""
-    engine_cache.CacheError = type('Other', (Exception,), {})
-    from depth_perception.inference import engine_store
-    engine_store.CacheError = type('Another', (Exception,), {})
+    write = EngineCache.write
+
+    def unprepared(self, *arguments):
+        try:
+            write(self, *arguments)
+        except CacheError as error:
+            raise RuntimeError from error
+
+    EngineCache.write = unprepared
 
 
 def without_parameter_check() -> None:
