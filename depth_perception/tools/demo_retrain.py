@@ -20,7 +20,6 @@ import time
 
 import rclpy
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from depth_perception import inference
@@ -29,24 +28,21 @@ from depth_perception.model_spec import find_model, read_spec
 from depth_perception.scene_styles import find_style
 from depth_perception.tools.demo import adopt
 from depth_perception.tools.demo_report import write_summary
+from depth_perception.tools.demo_retrain_record import (
+    FIRST_SEEDS,
+    NAMESPACE,
+    TOPICS,
+    RetrainError,
+    keep_one,
+    record,
+)
 from depth_perception.tools.demo_retrain_swap import Swap, draw, swap
-from depth_perception.tools.observer import Observer
-from depth_perception.tools.processes import NodeProcess, graph_environment
-from depth_perception.tools.recorder import BagRecorder
+from depth_perception.tools.processes import graph_environment
 
-NAMESPACE = 'retrain'
-TOPICS = tuple(f'/{NAMESPACE}/{name}' for name in ('image', 'camera_info', 'ground_truth/depth'))
-FIRST_SEEDS = {'train': 310_000, 'val': 311_000, 'test': 312_000}
-CAMERA = {'width': 320, 'height': 240, 'rate_hz': 20.0}
-START_TIMEOUT_S, RECORD_TIMEOUT_S = 60.0, 120.0
 LARGEST_DIFFERENCE = 0.01       # of what the node publishes from what its model gives
 OLD_ROW = 'procedural rooms'    # the held-out rooms that the first training was scored on
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = 'training/configs/finetune.yaml'
-
-
-class RetrainError(RuntimeError):
-    """A step of the demo that failed; the text says which, and what it said."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,8 @@ class Plan:
 def run(plan: Plan, output: Path) -> int:
     """Run all steps and return the exit status.
 
-    Leaves ``summary.json`` in `output`, and in a folder ``retrain`` bags, data set, the training
-    run, the new model and a picture of before and after.
+    Leaves ``summary.json`` in `output`, and in a folder ``retrain`` a bag of each split, the data
+    set, the training run, the new model and a picture of before and after.
 
     Raises
     ------
@@ -107,8 +103,10 @@ def run(plan: Plan, output: Path) -> int:
     seconds: dict[str, float] = {}
     rclpy.init()
     try:
-        bags = _timed(seconds, 'record', lambda: record(plan, folder / 'bags', console))
+        bags = _timed(seconds, 'record', lambda: record(
+            plan.style, plan.rooms, plan.frames, folder / 'bags', console))
         _timed(seconds, 'prepare', lambda: prepare(plan, bags, folder, console))
+        keep_one(bags)
         found = _timed(seconds, 'fine_tune', lambda: fine_tune(plan, start_model, folder, console))
         model = _timed(seconds, 'export', lambda: export(plan, folder, console))
         verdict = check(model)
@@ -133,55 +131,6 @@ def _timed(seconds: dict[str, float], step: str, work):
     result = work()
     seconds[step] = round(time.monotonic() - start, 1)
     return result
-
-
-def record(plan: Plan, folder: Path, console: Console) -> dict[str, list[Path]]:
-    """Drive through the rooms and record one bag in each; return the bags by split."""
-    folder.mkdir(parents=True)
-    bags: dict[str, list[Path]] = {}
-    columns = (SpinnerColumn(), TextColumn('{task.description}'), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task('')
-        for split, count in plan.rooms.items():
-            for number in range(count):
-                progress.update(task, description=f'recording {split} room {number + 1} of '
-                                                  f'{count}')
-                seed = FIRST_SEEDS[split] + number
-                bags.setdefault(split, []).append(
-                    record_room(plan.style, seed, plan.frames, folder / f'{split}_{seed}'))
-    return bags
-
-
-def record_room(style: str, seed: int, frames: int, bag: Path) -> Path:
-    """Record one drive through a room: pictures, camera and true depth.
-
-    Raises
-    ------
-    RetrainError
-        The camera node ends, or gives too little.
-    """
-    camera = CAMERA | {'source': f'scene:{style}', 'seed': seed}
-    observer = Observer('retrain_observer')
-    try:
-        with NodeProcess('camera_node', NAMESPACE, camera) as node:
-            if not observer.spin(START_TIMEOUT_S, lambda: _is_up(node, observer)):
-                raise RetrainError(f'room {seed}: the camera node does not publish')
-            recorder = BagRecorder(observer.node, bag, list(TOPICS), frames)
-            try:
-                done = observer.spin(RECORD_TIMEOUT_S, recorder.done)
-            finally:
-                recorder.close()
-    finally:
-        observer.close()
-    if not done:
-        raise RetrainError(f'room {seed}: only {min(recorder.counts.values())} of {frames} frames '
-                           f'came in {RECORD_TIMEOUT_S:g} s')
-    return bag
-
-
-def _is_up(node: NodeProcess, observer: Observer) -> bool:
-    node.check_alive()
-    return all(observer.node.get_publishers_info_by_topic(topic) for topic in TOPICS)
 
 
 def prepare(plan: Plan, bags: dict[str, list[Path]], folder: Path, console: Console) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from depth_perception.tools import cli
 from depth_perception.tools import demo_retrain as module
+from depth_perception.tools.demo_retrain_record import FIRST_SEEDS, TOPICS, keep_one, record_room
 from depth_perception.tools.demo_retrain_swap import Swap, draw
 from depth_perception.tools.recorder import read_back
 from training.data.prepare import Settings as PrepareSettings
@@ -38,7 +39,7 @@ def test_the_summary_fits_its_schema(make_model):
 
 def test_rooms_of_different_splits_never_meet():
     assert module.rooms_of('24,4,8') == {'train': 24, 'val': 4, 'test': 8}
-    starts = sorted(module.FIRST_SEEDS.values())
+    starts = sorted(FIRST_SEEDS.values())
     assert min(np.diff(starts)) >= 1000
     for wrong in ('24,4', 'a,b,c', '1,0,1', ''):
         with pytest.raises(ValueError, match='TRAIN,VAL,TEST'):
@@ -67,6 +68,14 @@ def test_a_step_that_fails_is_named_with_what_it_said(tmp_path):
                      'data=/nowhere')
 
 
+def test_of_the_bags_one_of_each_split_is_kept(tmp_path):
+    bags = {split: [tmp_path / f'{split}_{i}' for i in range(3)] for split in ('train', 'test')}
+    for path in sum(bags.values(), []):
+        path.mkdir()
+    keep_one(bags)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['test_0', 'train_0']
+
+
 def test_a_model_that_is_missing_is_told_before_anything_starts(tmp_path, capsys):
     assert cli.main(['demo-retrain', '--model', 'nobody', '--output', str(tmp_path)]) == 1
     assert "no model is called 'nobody'" in capsys.readouterr().err
@@ -77,11 +86,11 @@ def test_a_drive_through_a_room_becomes_a_data_set(tmp_path, isolated_graph):
     import rclpy
     rclpy.init()
     try:
-        bag = module.record_room('arcade', 310_000, 12, tmp_path / 'bag')
+        bag = record_room('arcade', 710_000, 12, tmp_path / 'bag')
     finally:
         rclpy.try_shutdown()
     assert {topic.name: topic.count for topic in read_back(bag)} == dict.fromkeys(
-        module.TOPICS, 12)
+        TOPICS, 12)
     made = prepare([bag], tmp_path / 'set', PrepareSettings(split='test', still=0.0))
     assert made.counts['depth']['test'] >= 10
 
