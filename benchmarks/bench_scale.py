@@ -19,7 +19,8 @@ from depth_perception.geometry import Intrinsics, unproject
 from depth_perception.metrics import depth_metrics
 from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.range_points import samples
-from depth_perception.scale import Rescaler, Scale, ScaleError, fit_scale
+from depth_perception.scale import Scale, ScaleError, fit_scale
+from depth_perception.scale_apply import Rescaler
 from depth_perception.sources import simulated_room
 
 RESULTS = Path(__file__).parent / 'results' / 'scale.json'

@@ -21,7 +21,8 @@ import numpy as np
 from depth_perception import inference
 from depth_perception.estimator import DepthEstimator
 from depth_perception.model_spec import DEFAULT_MODEL
-from depth_perception.scale import Rescaler, Scale
+from depth_perception.scale import Scale
+from depth_perception.scale_apply import Rescaler
 from depth_perception.sources import open_source
 from depth_perception.temporal import TemporalFilter
 

@@ -18,7 +18,8 @@ from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._range import RangeError, RangeInput, RangeSourceParameters
 from depth_perception.nodes._scale_job import Job, ScaleService
 from depth_perception.range_points import samples, wall_sample
-from depth_perception.scale import Alignment, Rescaler, Scale, ScaleError, ScaleFit, fit_scale
+from depth_perception.scale import Scale, ScaleError, ScaleFit, fit_scale
+from depth_perception.scale_apply import Alignment, Rescaler
 from depth_perception.scale_file import Calibration, ScaleFileError
 from depth_perception.scale_session import Walls, check_wall
 
