@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 import torch
 from torch import nn
@@ -105,6 +106,11 @@ def change(compared: Mapping[str, Any], metric: str = 'abs_rel') -> float | None
     if not compared or not compared['frames']:
         return None
     return compared[AFTER][metric] / compared[BEFORE][metric] - 1
+
+
+def terminal() -> Console:
+    """Return a console that is wide enough for the tables, also where it is a file."""
+    return Console(width=max(100, Console().width))
 
 
 def as_table(title: str, compared: Mapping[str, Any]) -> Table:

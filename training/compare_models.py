@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from depth_perception.estimator import DepthEstimator
 from depth_perception.inference import load
 from depth_perception.model_spec import ModelError, find_model, read_spec
-from training.before_after import AFTER, BEFORE, as_table, scores, summary
+from training.before_after import AFTER, BEFORE, as_table, scores, summary, terminal
 from training.config import ConfigError, refuse_unknown
 from training.data import DataError, SplitError, evaluation
 
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(f'error: {error}') from error
     for row, compared in found.items():
         if compared['frames']:
-            Console().print(as_table(row, compared))
+            terminal().print(as_table(row, compared))
     if given.get('output'):
         Path(given['output']).write_text(json.dumps(found, indent=1))
 

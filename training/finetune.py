@@ -21,10 +21,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch.utils.data import Dataset
 
-from training.before_after import AFTER, BEFORE, as_table, change, compare, compare_pictures
+from training.before_after import (
+    AFTER,
+    BEFORE,
+    as_table,
+    change,
+    compare,
+    compare_pictures,
+    terminal,
+)
 from training.checkpoint import CheckpointError, add_to_checkpoint, load_init, load_model
 from training.config import Config, ConfigError, load_config
 from training.contract import model_spec
@@ -188,7 +195,7 @@ def _rehearsal(config: Config, count: int) -> Dataset:
 
 def show(found: dict[str, Any]) -> None:
     """Print the tables of a comparison."""
-    console = Console()
+    console = terminal()
     title = f"held-out frames ({found['split']})"
     if 'photometric' in found:
         title += ', against the labels of the model itself'
