@@ -17,6 +17,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from depth_perception.nodes._transport import Sender, SharedMemory, sender, shared_memory
 
+PATIENCE_S = 4.0
 LARGE = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2')
 
 
@@ -67,14 +68,20 @@ def take(seconds: float) -> Snapshot:
     node.create_subscription(
         DiagnosticArray, '/diagnostics', lambda msg: statuses.update(_statuses(msg)), 50)
     try:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            executor.spin_once(timeout_sec=0.1)
+        _listen(executor, seconds)
+        if not statuses and node.count_publishers('/diagnostics'):
+            _listen(executor, PATIENCE_S)   # found late: each tells its state once a second
         return Snapshot(get_rmw_implementation_identifier(), dict(os.environ), _memory(),
                         statuses, dict(_topics(node)))
     finally:
         executor.shutdown()
         node.destroy_node()
+
+
+def _listen(executor: SingleThreadedExecutor, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
 
 
 def _statuses(message: DiagnosticArray) -> Iterator[tuple[str, Status]]:
