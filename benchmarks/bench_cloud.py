@@ -8,15 +8,14 @@ copies that many bytes: the floor. `sensor_msgs_py` is left out where ROS does n
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import json
 from pathlib import Path
-import time
 
 import cv2
 import numpy as np
 import open3d as o3d
 
+from benchmarks.turns import medians_ms
 from depth_perception.cloud_voxels import voxel_downsample
 from depth_perception.geometry import Intrinsics
 from depth_perception.point_cloud import CloudBuilder, flying_pixel_mask
@@ -29,7 +28,6 @@ except ImportError:
     create_cloud = None
 
 RESULTS = Path(__file__).parent / 'results' / 'cloud.json'
-REPEATS = 40
 SIZES = {'vga': (480, 640), 'hd': (720, 1280)}
 TARGETS = {'ours_ms': 0.45, 'mpoints_s': 700, 'times_memcpy': 2.0,
            'ratio open3d': 20.0, 'ratio sensor_msgs_py': 8.0}  # the bar at VGA
@@ -70,17 +68,6 @@ def sensor_msgs_py_structured(xyzrgb: np.ndarray) -> object:
               for i, name in enumerate(('x', 'y', 'z', 'rgb'))]
     dtype = np.dtype([(name, np.float32) for name in ('x', 'y', 'z', 'rgb')])
     return create_cloud(Header(), fields, xyzrgb.view(dtype)[..., 0])
-
-
-def medians_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each call, taken in turn, so that noise hits all alike."""
-    times = np.empty((REPEATS, len(calls)))
-    for row in times:
-        for i, call in enumerate(calls.values()):
-            start = time.perf_counter()
-            call()
-            row[i] = time.perf_counter() - start
-    return dict(zip(calls, (np.median(times[3:], axis=0) * 1e3).tolist()))
 
 
 def measure(height: int, width: int) -> dict[str, object]:

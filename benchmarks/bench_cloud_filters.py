@@ -9,16 +9,15 @@ remove_radius_outlier, the usual way. The bar is 30 Hz with everything on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
-import time
 
 import cv2
 import numpy as np
 import open3d as o3d
 
+from benchmarks.turns import medians_ms
 from depth_perception.cloud_filters import CloudFilters, CloudFilterSettings
 from depth_perception.cloud_voxels import voxel_downsample
 from depth_perception.geometry import Intrinsics
@@ -27,7 +26,6 @@ from depth_perception.scenes import Room
 
 RESULTS = Path(__file__).parent / 'results' / 'cloud_filters.json'
 CAMERA = Intrinsics.from_hfov(640, 480, 65.0)
-REPEATS = 25
 VOXEL = 0.05
 FRAME_MS = 1000.0 / 30.0
 MOUNT = CloudFilterSettings(camera_height=1.0, camera_pitch_deg=5.0)
@@ -52,17 +50,6 @@ def frame() -> tuple[np.ndarray, np.ndarray]:
     depth = cv2.GaussianBlur(depth, (5, 5), 0)
     depth[np.random.default_rng(0).random(depth.shape) < 0.02] = np.nan
     return depth, view.rgb
-
-
-def medians_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each call, taken in turn, so that noise hits all alike."""
-    times = np.empty((REPEATS, len(calls)))
-    for row in times:
-        for i, call in enumerate(calls.values()):
-            start = time.perf_counter()
-            call()
-            row[i] = time.perf_counter() - start
-    return dict(zip(calls, (np.median(times[3:], axis=0) * 1e3).tolist()))
 
 
 def by_open3d(cloud: np.ndarray) -> np.ndarray:
@@ -93,7 +80,7 @@ def main() -> None:
     calls['open3d'] = lambda: by_open3d(organised('none'))
     left = {name: len(valid_points(np.asarray(call(), np.float32))) if name != 'open3d'
             else len(call()) for name, call in calls.items()}
-    ms = medians_ms(calls)
+    ms = medians_ms(calls, rounds=25)
     beside = {name: value - ms['none'] for name, value in ms.items() if name != 'none'}
     for name, value in ms.items():
         print(f'{name:15s} {value:7.2f} ms  {beside.get(name, 0.0):+7.2f}  {left[name]:7d} points')

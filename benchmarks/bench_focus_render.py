@@ -20,6 +20,7 @@ import time
 import cv2
 import numpy as np
 
+from benchmarks.turns import medians_ms
 from depth_perception.focus_render import fill_holes, render_stack, signed_radius_px
 from depth_perception.geometry import Intrinsics
 from depth_perception.optics import Lens, focus_distances
@@ -59,17 +60,6 @@ def brute_force(image: np.ndarray, depth: np.ndarray, focus_m: float, lens: Lens
                 channel += np.multiply(plane[window], term, out=product)
             total[3] += term
     return cv2.merge([cv2.convertScaleAbs(plane / total[3]) for plane in total[:3]])
-
-
-def medians_ms(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each call, taken in turn after one to warm up."""
-    times = np.empty((repeats + 1, len(calls)))
-    for row in times:
-        for i, call in enumerate(calls.values()):
-            start = time.perf_counter()
-            call()
-            row[i] = time.perf_counter() - start
-    return dict(zip(calls, (np.median(times[1:], axis=0) * 1e3).tolist()))
 
 
 def torch_calls(view: View, lens: Lens) -> dict[str, Callable[[], object]]:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import json
 from pathlib import Path
 import sys
-import time
 from unittest import mock
 
 import cv2
@@ -22,6 +21,7 @@ import numpy as np
 
 from benchmarks.stereo_quality import SCENES, backward_remap
 from benchmarks.stereo_quality import measure as quality
+from benchmarks.turns import medians_ms
 from depth_perception.geometry import Intrinsics
 from depth_perception.stereo import (
     FILLS,
@@ -34,7 +34,6 @@ from depth_perception.stereo_plan import StereoSettings
 from depth_perception.stereo_views import StereoViews
 
 RESULTS = Path(__file__).parent / 'results' / 'stereo.json'
-REPEATS = 40
 SIZES = {'vga': (480, 640), 'hd': (720, 1280)}
 TARGETS_MS = {'vga': {'numba': 1.5, 'numpy': 6.0}, 'hd': {'numba': 4.0, 'numpy': 16.0}}
 
@@ -57,17 +56,6 @@ def sorting(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
     behind = np.minimum.accumulate(source[:, ::-1], axis=1)[:, ::-1]
     source = np.where(source == width, np.minimum(behind, width - 1), source)
     return image[rows, source]
-
-
-def medians_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each call, taken in turn, so that noise hits all alike."""
-    times = np.empty((REPEATS, len(calls)))
-    for row in times:
-        for i, call in enumerate(calls.values()):
-            start = time.perf_counter()
-            call()
-            row[i] = time.perf_counter() - start
-    return dict(zip(calls, (np.median(times[3:], axis=0) * 1e3).tolist()))
 
 
 def room(height: int, width: int) -> np.ndarray:

@@ -10,14 +10,13 @@ room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import json
 from pathlib import Path
-import time
 
 import cv2
 import numpy as np
 
+from benchmarks.turns import medians_ms
 from depth_perception import inference
 from depth_perception.estimator import DepthEstimator
 from depth_perception.model_spec import DEFAULT_MODEL
@@ -27,23 +26,11 @@ from depth_perception.sources import open_source
 from depth_perception.temporal import TemporalFilter
 
 RESULTS = Path(__file__).parent / 'results' / 'temporal.json'
-REPEATS = 60
 SIZES = {'vga': (480, 640), 'hd': (720, 1280)}
 FRAMES, SETTLED = 120, 40
 SENSOR_NOISE = 6.0      # grey levels of 255: an indoor camera at a high gain
 EXPOSURE_NOISE = 0.03   # from frame to frame, as flickering lamps make it
 TARGETS = {'still room, times less deviation': 3.0, 'smear across a cut [%]': 0.0}
-
-
-def medians_ms(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each call, taken in turn, so that noise hits all alike."""
-    times = np.empty((REPEATS, len(calls)))
-    for row in times:
-        for i, call in enumerate(calls.values()):
-            start = time.perf_counter()
-            call()
-            row[i] = time.perf_counter() - start
-    return dict(zip(calls, (np.median(times[5:], axis=0) * 1e3).tolist()))
 
 
 def cost(height: int, width: int) -> dict[str, float]:
@@ -66,7 +53,7 @@ def cost(height: int, width: int) -> dict[str, float]:
         'scale and shift': lambda: rescaler.metric(fresh(), Scale(1.1, 0.02), 0.0, 100.0),
         'relative to metres': lambda: rescaler.relative(
             values, Scale(1.1, 0.02), 0.0, 100.0, work),
-    })
+    }, rounds=60)
 
 
 def sensor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
