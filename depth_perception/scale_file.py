@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import hashlib
-import math
 import os
 from pathlib import Path
 import re
+import sys
 import tempfile
 from typing import Any
 
@@ -153,7 +153,7 @@ def _parsed(path: Path) -> Calibration:
 
 def _number(tree: Mapping[str, Any], name: str) -> float:
     value = tree.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise ScaleError(f'{name} is {value!r}; it must be a finite number')
     return float(value)
 

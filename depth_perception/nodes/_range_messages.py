@@ -15,6 +15,7 @@ from depth_perception.range_points import scan_points
 FIELD_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
 CLOUD_POINTS = 20000    # a lidar looks all around, and the camera sees a part of that
 IMAGE_POINTS = 5000
+LARGEST_POINT = 65535   # bytes; NumPy has its own limit far beyond any driver
 
 
 def scan_to_points(message: LaserScan) -> np.ndarray:
@@ -79,10 +80,11 @@ def fields_of(message: PointCloud2, names: tuple[str, ...]) -> np.ndarray:
     Raises
     ------
     MessageError
-        A field is missing, of an unknown type or no single number, or reaches beyond its
-        point; the data is shorter than the sizes say.
+        The data is shorter than the sizes say, or a point is too large; a field is missing, of
+        an unknown type or no single number, or reaches beyond its point.
 
     """
+    row_step = _row_step(message)
     fields = {field.name: field for field in message.fields}
     missing = [name for name in names if name not in fields]
     if missing:
@@ -103,11 +105,16 @@ def fields_of(message: PointCloud2, names: tuple[str, ...]) -> np.ndarray:
         formats.append(order + kind)
     dtype = np.dtype({'names': names, 'formats': formats, 'itemsize': message.point_step,
                       'offsets': [fields[name].offset for name in names]})
+    if not message.height * message.width:
+        return np.empty((0, 0), dtype)
     return np.ndarray((message.height, message.width), dtype, message.data,
-                      strides=(_row_step(message), message.point_step))
+                      strides=(row_step, message.point_step))
 
 
 def _row_step(message: PointCloud2) -> int:
+    if message.point_step > LARGEST_POINT:
+        raise MessageError(f'the cloud has points of {message.point_step} bytes; at most '
+                           f'{LARGEST_POINT} are taken: the driver fills it wrongly')
     row = message.width * message.point_step
     # for a single row some drivers leave it 0
     step = message.row_step if message.height > 1 else row

@@ -84,7 +84,14 @@ def test_points_without_a_place_are_left_out_and_many_are_thinned():
     assert len(cloud_to_points(many, limit=100)) == 10 * 7
     row = cloud(XYZ, [[(float(i), 0.0, 1.0) for i in range(600)]])
     assert len(cloud_to_points(row, limit=100)) == 100
-    assert cloud_to_points(cloud(XYZ, [ROW], width=0, row_step=0)).shape == (0, 3)
+
+
+@pytest.mark.parametrize('changes', [
+    {'width': 0, 'row_step': 0}, {'width': 0, 'row_step': 0, 'data': array.array('B')},
+    {'height': 0, 'width': 4294967295, 'row_step': 0}, {'height': 4294967295, 'width': 0}])
+def test_a_cloud_without_points_is_none(changes):
+    message = cloud(XYZ, [ROW], **{'data': array.array('B'), 'row_step': 0, **changes})
+    assert cloud_to_points(message).shape == (0, 3)
 
 
 def test_a_single_row_needs_no_row_step():
@@ -98,6 +105,7 @@ def test_a_single_row_needs_no_row_step():
     (cloud(XYZ, [ROW], height=3), 'cut short'),
     (cloud(XYZ, [ROW], point_step=8), 'ends at byte 12 of a point of 8 bytes'),
     (cloud(XYZ, [ROW], width=4000000000, height=4000000000), 'cut short'),
+    (cloud(XYZ, [ROW], point_step=4294967295, height=0), 'points of 4294967295 bytes; at most'),
     (cloud(XYZ, [ROW], fields=[PointField(name=name, datatype=99) for name in 'xyz']),
      'datatype 99'),
     (cloud(XYZ, [ROW], fields=[PointField(name=name, datatype=7, count=3) for name in 'xyz']),

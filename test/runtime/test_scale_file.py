@@ -46,6 +46,7 @@ def test_the_name_keeps_cameras_and_models_apart(tmp_path, monkeypatch):
     ('[1, 2]', 'does not say format: 1'),
     ('format: 1\nscale: [', 'expected'),
     ('format: 1\nscale: .nan\nshift: 0.0', 'scale is nan; it must be a finite number'),
+    (f'format: 1\nscale: {"9" * 400}\nshift: 0.0', '9; it must be a finite number'),
     ('format: 1\nscale: true\nshift: 0.0', 'scale is True'),
     ('format: 1\nscale: -1.0\nshift: 0.0', 'scale must be above 0'),
     ('format: 1\nscale: 1.0\nshift: 0.0\nfocal_per_width: 0.0\nerror: 0.0\ncamera: 3',
