@@ -90,4 +90,6 @@ class TransformTree:
         return found
 
     def _known(self) -> list[str]:
-        return sorted({*self._parents, *(parent for parent, _ in self._parents.values())})
+        # a copy: another thread may add to them meanwhile
+        parents = list(self._parents.items())
+        return sorted({frame for child, (parent, _) in parents for frame in (child, parent)})

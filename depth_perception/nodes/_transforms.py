@@ -64,7 +64,7 @@ class StaticTransforms:
                 raise TransformError(
                     f'where {source!r} sits in {target!r} is not known: {instead}, or apt '
                     f'install ros-{distro}-tf2-msgs for /tf_static') from None
-            odd = ''.join(f'; of {frame}: {text}' for frame, text in self._faults.items())
+            odd = ''.join(f'; of {frame}: {text}' for frame, text in list(self._faults.items()))
             raise TransformError(f'{error}{odd}; publish it on /tf_static (publish_tf of the '
                                  f'launch files), or {instead}') from None
 
