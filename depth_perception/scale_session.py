@@ -80,9 +80,6 @@ class Walls:
     def __init__(self) -> None:
         self._seen: list[tuple[float, float]] = []      # value, metres
 
-    def __len__(self) -> int:
-        return len(self._seen)
-
     def fit(self, value: float, metres: float, *, is_metric: bool) -> ScaleFit:
         """Add what the model says of a distance, and fit all that is known so far.
 

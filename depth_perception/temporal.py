@@ -13,7 +13,9 @@ the depth then passes through as it is, late by nothing.
 
 from __future__ import annotations
 
+from collections import deque
 import math
+from statistics import median_low
 
 import cv2
 import numpy as np
@@ -30,7 +32,9 @@ NOISY = 2.5                 # and no more than so many times what they are witho
 CUT_SHARE = 0.5             # of the cells that moved: a new scene
 CUT_SCALE = 0.25            # change of all depth, as a logarithm: a new scene
 REST_SHARE = 0.2            # fewer cells at rest say nothing about the scale
-GAP_S = 1.0                 # without a frame for longer: start anew
+GAP_S = 1.0                 # without a frame for longer: start anew,
+GAP_PERIODS = 4.0           # if that is also longer than so many frames usually take
+PERIODS = 5                 # the median of so many is usual
 _AROUND = np.ones((3, 3), np.uint8)
 
 
@@ -57,11 +61,8 @@ class TemporalFilter:
         self.smoothing, self.threshold = smoothing, threshold
         self.resets = 0
         self._last_s = -math.inf
+        self._periods: deque[float] = deque(maxlen=PERIODS)     # [s]
         self._average: np.ndarray | None = None
-
-    def reset(self) -> None:
-        """Forget the past."""
-        self._average = None
 
     def __call__(self, depth: np.ndarray, image: np.ndarray, stamp_s: float) -> np.ndarray:
         """Replace `depth` by what is steady in it.
@@ -75,8 +76,7 @@ class TemporalFilter:
         stamp_s : float
             Seconds; a jump back starts anew, as a gap does.
         """
-        gap = not 0.0 <= stamp_s - self._last_s <= GAP_S
-        self._last_s = stamp_s
+        gap = self._is_gap(stamp_s)
         if self._average is None or self._average.shape != depth.shape:
             self._make_buffers(depth.shape)
             return self._begin(depth, image)
@@ -92,6 +92,13 @@ class TemporalFilter:
                 return self._begin(depth, image)
             self._blend(depth, change, step)
         return depth
+
+    def _is_gap(self, stamp_s: float) -> bool:
+        period, self._last_s = stamp_s - self._last_s, stamp_s
+        usual = median_low(self._periods) if self._periods else 0.0
+        if 0.0 <= period < math.inf:
+            self._periods.append(period)
+        return not 0.0 <= period <= max(GAP_S, GAP_PERIODS * usual)
 
     def _make_buffers(self, shape: tuple[int, int]) -> None:
         small = tuple(-(-size // CELL_PX) for size in shape)

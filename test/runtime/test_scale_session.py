@@ -67,7 +67,6 @@ def test_a_wall_at_the_same_distance_again_replaces_the_first():
     walls = Walls()
     walls.fit(0.9, 1.0, is_metric=True)
     assert walls.fit(0.5, 1.01, is_metric=True).scale.scale == pytest.approx(1 / 0.505)
-    assert len(walls) == 1
 
 
 def test_walls_that_contradict_each_other_leave_the_newest():
@@ -76,4 +75,6 @@ def test_walls_that_contradict_each_other_leave_the_newest():
         walls.fit(10.0, 1.0, is_metric=False)
     with pytest.raises(ScaleError, match='only 4.00 m is kept'):
         walls.fit(30.0, 4.0, is_metric=False)
-    assert len(walls) == 1
+    # 1/4 = 30 a + b and 1/2 = 60 a + b: nothing of the wall at 1 m
+    fit = walls.fit(60.0, 2.0, is_metric=False)
+    assert fit.points == 2 and fit.scale.scale == pytest.approx(1 / 120)

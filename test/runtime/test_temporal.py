@@ -91,6 +91,21 @@ def test_a_gap_and_a_jump_back_start_anew(stamp_s):
     assert steady.resets == 1
 
 
+def test_a_slow_camera_has_no_gaps_but_where_frames_are_missing():
+    steady, resets = TemporalFilter(), []
+    # a frame in 2 s, of which the first cannot be known to be usual; then 9 s, more than 4 * 2 s
+    for stamp_s in (0.0, 2.0, 4.0, 6.0, 8.0, 17.0, 19.0):
+        steady(np.full((HEIGHT, WIDTH), 2.0, np.float32), textured(0), stamp_s)
+        resets.append(steady.resets)
+    assert resets == [0, 1, 1, 1, 1, 2, 2]
+    # at 30 Hz a second stays a gap, whatever gap was before
+    steady, resets = TemporalFilter(), []
+    for stamp_s in (0.0, 9.0, 9.03, 9.06, 11.0):
+        steady(np.full((HEIGHT, WIDTH), 2.0, np.float32), textured(0), stamp_s)
+        resets.append(steady.resets)
+    assert resets == [0, 1, 1, 1, 2]
+
+
 def test_a_box_that_moves_is_not_dragged_and_leaves_nothing_behind():
     background, box = textured(3), textured(4)
     steady = TemporalFilter()
