@@ -129,7 +129,8 @@ CODES: dict[str, Code] = {
         'The model gave NaN or infinity for some pixels; they are NaN in the depth.',
         'Check the model with this camera.', 'frames with NaN from the model'),
     'MODEL_LOADING': Code(
-        'Another model is being loaded; the old one serves meanwhile.', 'Wait.'),
+        'Another model is being loaded, or waits for a frame that somebody asks for; the old one '
+        'serves meanwhile.', 'Wait; subscribe to an output.'),
     'MODEL_REFUSED': Code(
         'The model that was asked for cannot be used; the old one goes on.',
         'Set model to one that works, as the text says.'),

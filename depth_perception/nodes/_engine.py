@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
+import time
 
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -14,7 +15,7 @@ from depth_perception import inference
 from depth_perception.inference import EngineSettings
 from depth_perception.inference.serving import ServingEngine, Status
 from depth_perception.model_spec import DEFAULT_MODEL, ModelError, ModelSpec, find_model, read_spec
-from depth_perception.nodes._diagnostics import Finding, Level
+from depth_perception.nodes._diagnostics import MEMORY_S, Finding, Level
 from depth_perception.nodes._model_loader import ModelLoader
 from depth_perception.nodes._parameters import parameter
 
@@ -99,6 +100,7 @@ class EngineHost:
         self._failed = node.create_guard_condition(self._keep_the_old_one)
         self._loader = ModelLoader(self._failed.trigger)
         self._told = Status('plain', '')
+        self._refused = float('-inf')       # when a model was, on the steady clock [s]
         node.create_service(Trigger, '~/rebuild_engine', self._on_rebuild)
 
     def open(self, config: EngineParameters, batch: int = 1) -> ServingEngine:
@@ -134,8 +136,9 @@ class EngineHost:
             if config.engine_file_path:
                 raise ModelError('engine_file_path is set, which is of the model that serves; '
                                  'deactivate, clean up, set both, and configure')
-        self._loader.start(
-            config.model, lambda: inference.serve(config.model, settings_of(config)))
+        # force_engine_update is for the start: what is kept of this model is as good as any
+        settings = replace(settings_of(config), force=False)
+        self._loader.start(config.model, lambda: inference.serve(config.model, settings))
         self._wanted = config.model
 
     def take(self) -> ServingEngine | None:
@@ -153,7 +156,7 @@ class EngineHost:
         """Set the parameter back to what serves: it shall tell the truth."""
         if not self._loader.refusal:    # yet another one was asked for meanwhile
             return
-        self._wanted = self._model
+        self._wanted, self._refused = self._model, time.monotonic()
         self._node.get_logger().error(self._loader.refusal)
         self._node.set_parameters([Parameter('model', value=self._model)])
 
@@ -171,7 +174,12 @@ class EngineHost:
         if self._loader.loading:
             yield Finding(Level.OK, f'model {self._loader.loading} is being loaded; '
                           f'{self._engine.spec.name} serves meanwhile', 'MODEL_LOADING')
-        if self._loader.refusal:
+        if self._loader.waiting:
+            yield Finding(Level.OK, f'model {self._loader.waiting} is loaded and serves from the '
+                          f'next frame that is asked for; {self._engine.spec.name} until then',
+                          'MODEL_LOADING')
+        # as long as any trouble that is over: the parameter is set back
+        if self._loader.refusal and time.monotonic() - self._refused < MEMORY_S:
             yield Finding(Level.WARN, f'{self._loader.refusal}; {self._engine.spec.name} serves '
                           'on', 'MODEL_REFUSED')
         status = self._engine.status

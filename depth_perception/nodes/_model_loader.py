@@ -42,6 +42,12 @@ class ModelLoader:
         self._ready: Loaded | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def waiting(self) -> str:
+        """The model that is ready and was not taken yet; '' where none is."""
+        ready = self._ready     # another thread may take it meanwhile
+        return '' if ready is None else ready.model
+
     def start(self, model: str, load: Callable[[], ServingEngine]) -> None:
         """
         Load in the background; what was ready and not taken yet is given up.
@@ -80,9 +86,16 @@ class ModelLoader:
         try:
             engine = load()
         except (ValueError, OSError, MemoryError) as error:
-            self.refusal, self.loading = f'model {model} is refused: {error}', ''
-            self._on_failure()
+            self._refuse(f'model {model} is refused: {error}')
             return
+        except Exception as error:      # a bug shows as one, and not as endless loading
+            self._refuse(f'model {model} is refused, loading it ended in a bug: '
+                         f'{type(error).__name__}: {error}')
+            raise
         with self._lock:
             self._ready = Loaded(model, engine)
         self.loading = ''
+
+    def _refuse(self, reason: str) -> None:
+        self.refusal, self.loading = reason, ''
+        self._on_failure()

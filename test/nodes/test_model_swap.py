@@ -72,6 +72,17 @@ def test_a_failure_is_told_and_the_next_wish_starts_anew():
     loader.close()
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_bug_while_loading_is_told_as_one_and_does_not_load_for_ever():
+    told = []
+    loader = ModelLoader(lambda: told.append(loader.refusal))
+    loader.start('odd', lambda: {}['nothing'])
+    wait_for(lambda: told)
+    assert told == ["model odd is refused, loading it ended in a bug: KeyError: 'nothing'"]
+    loader.start('good', lambda: engine([]))
+    loader.close()
+
+
 @pytest.mark.parametrize('change, text', [
     ({'confidence': True}, '~/confidence'), ({'output_kind': 'relative'}, 'kind of depth'),
 ])
