@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from depth_perception.nodes._diagnostics import Finding, Level
 from depth_perception.nodes._messages import ColorImage, compressed_to_rgb, to_rgb
@@ -31,6 +32,8 @@ except ImportError:     # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 SILENCE_S = 2.0
+LOSS_S = 5.0            # losses of the last so many seconds count
+LARGE = (Image, PointCloud2)    # types of messages that may not fit into shared memory
 
 
 def input_qos(process: str, depth: int) -> QoSProfile:
@@ -80,14 +83,15 @@ class Input:
                  callback: Callable[[Any], None], qos: QoSProfile) -> None:
         self._node = node
         self._name = name
-        self._type = message_type
+        self._type, self._is_large = message_type, message_type in LARGE
         self._type_name = f'{message_type.__module__.split(".")[0]}/msg/{message_type.__name__}'
         self._callback = callback
         topic = node.resolve_topic_name(name)
         self.topic = f'{topic}/compressed' if message_type is CompressedImage else topic
         self._last = time.monotonic()
         self._refused = ''      # the policy for which DDS refused a publisher, by its event
-        self._came, self._lost = RateMeter(), RateMeter()
+        self._came = RateMeter(LOSS_S)
+        self._lost: deque[tuple[float, int]] = deque(maxlen=512)    # when told, and how many
         self._subscription = self._subscribe(qos)
         self._qos = qos         # after the overrides
 
@@ -121,22 +125,23 @@ class Input:
         self._callback(message)
 
     def _on_lost(self, event: Any) -> None:
-        for _ in range(min(event.total_count_change, 100)):
-            self._lost.tick(time.monotonic())
+        self._lost.append((time.monotonic(), event.total_count_change))
 
     def _losing(self) -> Finding | None:
         """Say that more messages are lost on the way than come."""
         now = time.monotonic()
-        lost, came = self._lost.rate_hz(now), self._came.rate_hz(now)
-        if lost <= came:
+        counts = [count for told, count in self._lost if now - told < LOSS_S]
+        lost, came = sum(counts) / LOSS_S, self._came.rate_hz(now)
+        # losses that were told at once are over: that was a hiccup, no state
+        if len(counts) < 2 or lost <= came:
             return None
         text = f"on '{self.topic}' {came:.1f} messages a second come and {lost:.1f} are lost"
         small = self._small_sender(self._node.get_publishers_info_by_topic(self.topic))
         if small is not None:
             return Finding(Level.WARN, f'{text}: {_blame(small)}', 'TRANSPORT_TOO_SMALL')
-        return Finding(Level.WARN, (
-            f'{text}: start the publisher with {CURE} if it runs on this host, or make it '
-            'reliable'), 'FRAMES_LOST')
+        cure = f'start the publisher with {CURE} if it runs on this host, or ' if self._is_large \
+            else ''
+        return Finding(Level.WARN, f'{text}: {cure}make the publisher reliable', 'FRAMES_LOST')
 
     def _on_incompatible(self, event: Any) -> None:
         self._refused = qos_policy_name_from_kind(event.last_policy_kind).lower()
@@ -200,16 +205,17 @@ class Input:
         silence = f"nothing received on '{self.topic}' for {silent_s:.0f} s although it has a "
         small = self._small_sender(publishers)
         if small is None:
-            return Finding(Level.ERROR, (
-                f'{silence}publisher; if large images vanish, start it with {CURE} and without '
-                'ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST'), 'SILENT_PUBLISHER')
+            cure = (f'; if large images vanish, start it with {CURE} and without '
+                    'ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST') if self._is_large else (
+                        '; look whether `ros2 topic hz` hears it')
+            return Finding(Level.ERROR, f'{silence}publisher{cure}', 'SILENT_PUBLISHER')
         return Finding(
             Level.ERROR, f'{silence}publisher: {_blame(small)}', 'TRANSPORT_TOO_SMALL')
 
     def _small_sender(self, publishers: Sequence[Any]) -> Sender | None:
         """Return a publisher on this host whose images do not fit into its shared memory."""
-        if self._qos.reliability != QoSReliabilityPolicy.BEST_EFFORT:
-            return None     # what is lost is sent again
+        if not self._is_large or self._qos.reliability != QoSReliabilityPolicy.BEST_EFFORT:
+            return None     # it fits, or what is lost is sent again
         own = [each.endpoint_gid
                for each in self._node.get_subscriptions_info_by_topic(self.topic)
                if each.node_name == self._node.get_name()
