@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import fcntl
 import importlib.util
+import itertools
 import os
 from pathlib import Path
 import random
@@ -101,6 +102,7 @@ class Graph:
     def __init__(self, folder: Path, domain_id: int) -> None:
         self.folder, self.domain_id = folder, domain_id
         self.processes: list[NodeProcess] = []
+        self._numbers = itertools.count()
         self._publishers: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
         self._context = rclpy.Context()
@@ -143,7 +145,8 @@ class Graph:
         """
         name = name or module
         full_name = f'{namespace}/{name}'
-        file = self.folder / f'{name}-{len(self.processes)}.yaml'
+        # several threads may start nodes of one name at once
+        file = self.folder / f'{name}-{next(self._numbers)}.yaml'
         tree = {full_name: {'ros__parameters': params or {}}}
         file.write_text(yaml.safe_dump(tree) if yaml_text is None else yaml_text)
         program = program or ('-m', f'depth_perception.nodes.{module}')
