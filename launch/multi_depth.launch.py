@@ -15,20 +15,25 @@ CAMERAS = ('front,rear', 'Names of the cameras, separated by commas: NAME publis
            'multi_depth_node/NAME.')
 IMAGE_TOPICS = ('', 'Topics of their images, in the same order; empty: NAME/image. The '
                 'calibration of each is camera_info beside it.')
+#: Of the arguments that all launch files have, those that mean nothing for several cameras.
+FOREIGN = ('image_topic', 'camera_info_topic', 'topic_style', 'output_style', 'camera')
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments, then the nodes: a function, because they depend on the arguments."""
-    return LaunchDescription([*parts.arguments(cameras=CAMERAS, image_topics=IMAGE_TOPICS),
-                              OpaqueFunction(function=_actions)])
+    shared = [name for name in parts.ARGUMENTS if name not in FOREIGN]
+    declared = parts.arguments(shared, cameras=CAMERAS, image_topics=IMAGE_TOPICS)
+    return LaunchDescription([*declared, OpaqueFunction(function=_actions)])
 
 
 def _actions(context: LaunchContext) -> list:
     names, topics = (_listed(context, name) for name in ('cameras', 'image_topics'))
-    node = parts.node(context, EXECUTABLE, of_cameras(names, topics),
+    remappings = of_cameras(names, topics)
+    node = parts.node(context, EXECUTABLE, remappings,
                       {**parts.model(context), 'cameras': names})
+    _, first_image = remappings[0]
     return [*parts.transport(context), node, parts.frames(context),
-            parts.rviz(context, f'{EXECUTABLE}/{names[0]}')]
+            parts.rviz(context, f'{EXECUTABLE}/{names[0]}', first_image)]
 
 
 def _listed(context: LaunchContext, name: str) -> list[str]:

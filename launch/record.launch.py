@@ -37,12 +37,10 @@ SHARED = ('image_topic', 'camera_info_topic', 'topic_style', 'camera', 'namespac
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments, then the recorder: a function, because it depends on them."""
     declared = parts.arguments(
-        bag=BAG, depth_topic=DEPTH_TOPIC, depth_info_topic=DEPTH_INFO_TOPIC,
+        SHARED, bag=BAG, depth_topic=DEPTH_TOPIC, depth_info_topic=DEPTH_INFO_TOPIC,
         focus_topic=FOCUS_TOPIC, recorder=RECORDER, split_size=SPLIT_SIZE,
         disk_budget=DISK_BUDGET, keep=KEEP, qos_file=QOS_FILE)
-    foreign = set(parts.ARGUMENTS) - set(SHARED)
-    return LaunchDescription([*(each for each in declared if each.name not in foreign),
-                              OpaqueFunction(function=_actions)])
+    return LaunchDescription([*declared, OpaqueFunction(function=_actions)])
 
 
 def _actions(context: LaunchContext) -> list:

@@ -5,7 +5,7 @@ Uses launch and launch_ros as ROS Humble has them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -72,11 +72,13 @@ DEPTH_TOPIC = ('', 'Topic of depth images registered to the camera images, for e
                'depth_node makes the depth.')
 
 
-def arguments(**more: tuple[str, str]) -> list[Action]:
-    """Declare the arguments that all launch files have, and `more` in the same form."""
+def arguments(shared: Collection[str] = tuple(ARGUMENTS), /,
+              **more: tuple[str, str]) -> list[Action]:
+    """Declare arguments that launch files share, all or some, and `more` in the same form."""
+    declared = {**{name: ARGUMENTS[name] for name in shared}, **more}
     return [DeclareLaunchArgument(name, default_value=default, description=description,
                                   choices=CHOICES.get(name))
-            for name, (default, description) in {**ARGUMENTS, **more}.items()]
+            for name, (default, description) in declared.items()]
 
 
 def transport(context: LaunchContext) -> list[Action]:
@@ -182,8 +184,17 @@ def frames(context: LaunchContext) -> Node:
         condition=IfCondition(LaunchConfiguration('publish_tf')))
 
 
-def rviz(context: LaunchContext, executable: str) -> Node:
-    """Return RViz with the pictures of one of our nodes, if use_rviz says so."""
+def rviz(context: LaunchContext, executable: str, image: str = '') -> Node:
+    """Return RViz with the pictures of one of our nodes, if use_rviz says so.
+
+    Parameters
+    ----------
+    context : LaunchContext
+    executable : str
+        Where the names of the outputs begin.
+    image : str
+        Topic of the camera images; empty: as the arguments have it.
+    """
     shown = ['points', 'depth/image_colored', 'stereo/anaglyph']
     named = output if executable in DEPTH_MAKERS else (lambda _, node, topic: f'{node}/{topic}')
     # depth.rviz names absolute topics; a relative target falls into the node's namespace.
@@ -192,7 +203,7 @@ def rviz(context: LaunchContext, executable: str) -> Node:
         package='rviz2', executable='rviz2', output='screen',
         namespace=value(context, 'namespace'),
         arguments=['-d', str(share() / 'config' / 'depth.rviz')],
-        remappings=[('/image', image_topic(context)), *ours],
+        remappings=[('/image', image or image_topic(context)), *ours],
         parameters=[{'use_sim_time': typed('use_sim_time', bool)}],
         condition=IfCondition(LaunchConfiguration('use_rviz')))
 

@@ -15,6 +15,18 @@ import time
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# What ``ros2 launch FILE name:=value ...`` does.
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [tuple(argument.split(':=', 1)) for argument in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
 
 
 class Workspace:
@@ -135,6 +147,12 @@ def clean_environment() -> dict[str, str]:
 def shell() -> Callable[..., str]:
     """Runs a command and returns its output; `cwd` and `env` as in subprocess."""
     return run
+
+
+@pytest.fixture
+def ros2_launch() -> Callable[..., list[str]]:
+    """Gives the command that does ``ros2 launch FILE name:=value ...``."""
+    return lambda file, *arguments: [sys.executable, '-c', RUN, str(file), *arguments]
 
 
 @pytest.fixture(scope='session')

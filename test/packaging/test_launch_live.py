@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-import sys
+import runpy
 
 import pytest
 
 pytest.importorskip('launch')
 pytest.importorskip('launch_ros')
 
-# What ``ros2 launch FILE name:=value ...`` does.
-RUN = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-arguments = [tuple(argument.split(':=', 1)) for argument in sys.argv[2:]]
-service = LaunchService()
-service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
-    PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
-sys.exit(service.run())
-"""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def launch(copied, live_graph, make_model):
+def launch(copied, live_graph, make_model, ros2_launch):
     """Start a launch file of the installed package; our tiny model stands for the real one."""
     model = make_model()
 
     def start(name: str, *arguments: str):
         file = copied.share / 'launch' / name
-        command = [sys.executable, '-c', RUN, str(file), f'model:={model}', *arguments]
+        command = ros2_launch(file, f'model:={model}', *arguments)
         return live_graph.running(command, copied.environment())
 
     return start
+
+
+def test_several_cameras_have_no_arguments_of_a_single_one():
+    file = runpy.run_path(str(ROOT / 'launch' / 'multi_depth.launch.py'))
+    names = {each.name for each in file['generate_launch_description']().get_launch_arguments()}
+    assert {'cameras', 'image_topics', 'namespace', 'model', 'use_rviz'} <= names
+    assert not names & {'image_topic', 'camera_info_topic', 'topic_style', 'output_style',
+                        'camera'}
 
 
 def test_depth_listens_to_the_camera_that_it_is_given(launch, live_graph):

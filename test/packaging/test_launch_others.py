@@ -20,18 +20,6 @@ HERE = Path(__file__).resolve().parent
 STAND_IN = HERE.parent / 'nodes' / 'stand_in_driver.py'
 BAG = HERE / 'stand_in_bag.py'
 
-# What ``ros2 launch FILE name:=value ...`` does.
-RUN = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-arguments = [tuple(argument.split(':=', 1)) for argument in sys.argv[2:]]
-service = LaunchService()
-service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
-    PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
-sys.exit(service.run())
-"""
 # A launch file of another package: writes down what it was given, then runs a stand-in.
 LAUNCH_FILE = """
 import json
@@ -96,14 +84,14 @@ def others(tmp_path) -> Others:
 
 
 @pytest.fixture
-def launch(copied, live_graph, make_model, others, monkeypatch):
+def launch(copied, live_graph, make_model, others, monkeypatch, ros2_launch):
     """Start a launch file of the installed package; our tiny model stands for the real one."""
     monkeypatch.delenv('FASTDDS_BUILTIN_TRANSPORTS')    # the launch file has to set it
     model = make_model(depth=2.0)
 
     def start(name: str, *arguments: str):
         file = copied.share / 'launch' / name
-        command = [sys.executable, '-c', RUN, str(file), f'model:={model}', *arguments]
+        command = ros2_launch(file, f'model:={model}', *arguments)
         return live_graph.running(command, others.environment(copied.environment()))
 
     return start
@@ -228,10 +216,10 @@ def test_publish_tf_turns_the_link_into_the_optical_frame(launch, live_graph, ot
     ('bag', [], 'bag is empty'),
     ('depth', ['topic_style:=kinect'], "Valid options are: ['native', 'realsense', 'zed', 'oak']"),
 ])
-def test_what_cannot_be_started_says_why(copied, others, shell, name, arguments, text):
-    file = copied.share / 'launch' / f'{name}.launch.py'
-    command = [sys.executable, '-c', RUN.replace('sys.exit(', 'sys.exit(0 * '), str(file)]
-    words = shell(['sh', '-c', '"$@" 2>&1', 'sh', *command, *arguments],
+def test_what_cannot_be_started_says_why(copied, others, shell, ros2_launch, name, arguments,
+                                         text):
+    command = ros2_launch(copied.share / 'launch' / f'{name}.launch.py', *arguments)
+    words = shell(['sh', '-c', '! "$@" 2>&1', 'sh', *command],
                   env=others.environment(copied.environment()))
     assert text in words
 

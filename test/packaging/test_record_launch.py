@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 import re
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -15,24 +15,14 @@ from depth_perception.tools import record_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / 'launch' / 'record.launch.py'
-RUN = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-arguments = [tuple(argument.split(':=', 1)) for argument in sys.argv[2:]]
-service = LaunchService()
-service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
-    PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
-service.run()
-"""
 
 
 class Machine:
     """A prefix with this package, and with ros2 bag if that is wanted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ros2_launch: Callable[..., list[str]]) -> None:
         self.folder, self._seen = folder, folder / 'seen'
+        self._ros2_launch = ros2_launch
         self.install('depth_perception')
         (folder / 'share/depth_perception/config').symlink_to(ROOT / 'config')
 
@@ -56,8 +46,8 @@ class Machine:
         prefix = os.pathsep.join(filter(None, [str(self.folder),
                                                os.environ.get('AMENT_PREFIX_PATH', '')]))
         done = subprocess.run(
-            [sys.executable, '-c', RUN, str(FILE), *arguments], cwd=ROOT, capture_output=True,
-            text=True, timeout=60, env={**os.environ, 'PATH': path, 'AMENT_PREFIX_PATH': prefix})
+            self._ros2_launch(FILE, *arguments), cwd=ROOT, capture_output=True, text=True,
+            timeout=60, env={**os.environ, 'PATH': path, 'AMENT_PREFIX_PATH': prefix})
         return done.stdout + done.stderr
 
     def words(self) -> list[str]:
@@ -65,8 +55,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path) -> Machine:
-    return Machine(tmp_path / 'prefix')
+def machine(tmp_path, ros2_launch) -> Machine:
+    return Machine(tmp_path / 'prefix', ros2_launch)
 
 
 def topics_of(pattern: str) -> list[str]:
