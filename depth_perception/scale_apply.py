@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from depth_perception.scale import Scale
+from depth_perception.scale import MIN_POINTS, Scale, ScaleError
 
 CONTRADICTION = 0.3     # points of one frame that differ by more, as a logarithm, say nothing
 LARGEST_STEP = 0.25     # that one frame may bring, as a logarithm
+FIRST_FRAMES = 5        # before them there is no past: the median of these begins
 _TINY = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -72,15 +73,23 @@ class Alignment:
     ----------
     weight : float
         Of the past, 0 to 1.
+    min_points : int
+        Fewer in a frame say nothing: they may all lie on the robot itself.
     """
 
-    def __init__(self, weight: float = 0.9) -> None:
-        self.weight = weight
+    def __init__(self, weight: float = 0.9, min_points: int = MIN_POINTS) -> None:
+        self.weight, self._min_points = weight, min_points
+        self._first: list[float] = []
         self._log: float | None = None
 
     @property
+    def known(self) -> bool:
+        """Whether enough was seen for a factor."""
+        return self._log is not None
+
+    @property
     def factor(self) -> float:
-        """By how much inverse depth has to be multiplied; 1 until something was seen."""
+        """By how much inverse depth has to be multiplied; 1 until it is known."""
         return 1.0 if self._log is None else math.exp(self._log)
 
     @property
@@ -88,20 +97,37 @@ class Alignment:
         """By how much depth is too far as a share, before this alignment; negative: too near."""
         return self.factor - 1.0
 
-    def add(self, values: np.ndarray, metres: np.ndarray, scale: Scale) -> bool:
-        """Take the points of one frame as `fit_scale` does; False where they say too little."""
-        with np.errstate(divide='ignore', invalid='ignore'):
-            ratios = 1.0 / (np.asarray(metres, np.float64) * scale.inverse(np.asarray(values)))
-        ratios = np.log(ratios[(ratios > 0.0) & (ratios < math.inf)])
-        if not len(ratios):
-            return False
-        middle = float(np.median(ratios))
-        if float(np.median(np.abs(ratios - middle))) > CONTRADICTION:
-            return False
-        if self._log is None:
-            self._log = middle
-        else:
+    def add(self, values: np.ndarray, metres: np.ndarray, scale: Scale) -> None:
+        """Take the points of one frame as `fit_scale` does.
+
+        Raises
+        ------
+        ScaleError
+            They say too little.
+        """
+        middle = self._middle(values, metres, scale)
+        if self._log is not None:
             # one wild frame moves it no more than a strong disagreement does
             step = min(max(middle - self._log, -LARGEST_STEP), LARGEST_STEP)
             self._log += (1.0 - self.weight) * step
-        return True
+            return
+        self._first.append(middle)
+        if len(self._first) == FIRST_FRAMES:
+            self._log = float(np.median(self._first))
+
+    def _middle(self, values: np.ndarray, metres: np.ndarray, scale: Scale) -> float:
+        """Logarithm of what inverse depth lacks in one frame."""
+        with np.errstate(divide='ignore', invalid='ignore'):
+            ratios = 1.0 / (np.asarray(metres, np.float64) * scale.inverse(np.asarray(values)))
+        ratios = np.log(ratios[(ratios > 0.0) & (ratios < math.inf)])
+        if len(ratios) < self._min_points:
+            raise ScaleError(f'{len(ratios)} points of the range source lie in the picture where '
+                             f'there is depth; at least {self._min_points} are needed: check '
+                             'that it sees what the camera sees')
+        middle = float(np.median(ratios))
+        spread = float(np.median(np.abs(ratios - middle)))
+        if spread > CONTRADICTION:
+            raise ScaleError(f'points of the range source differ from the depth by '
+                             f'{100.0 * math.expm1(spread):.0f} % among themselves; check '
+                             'where the sensor sits')
+        return middle

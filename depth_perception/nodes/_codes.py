@@ -171,7 +171,8 @@ CODES: dict[str, Code] = {
         'Call ~/calibrate_scale, or set scale.continuous.'),
     'RANGE_UNUSABLE': Code(
         'Nothing is known of the range source for the images: no reading, stamps too far apart, '
-        'or it is not known where it sits.', 'The text tells what to change.'),
+        'too few points in the picture, or it is not known where it sits.',
+        'The text tells what to change.'),
     'RANGE_MALFORMED': Code(
         'A message of the range source is not what its fields say.',
         'The text tells what to change.', 'range messages unusable'),

@@ -28,7 +28,9 @@ from depth_perception.transforms import TransformError, moved, rigid
 
 SOURCES = {'laser_scan': (LaserScan, scan_to_points), 'range': (Range, range_to_points),
            'point_cloud': (PointCloud2, cloud_to_points), 'depth_image': (Image, None)}
-KEPT = 50               # the network is slower than the sensor: its readings wait for an image
+KEPT = 50               # the network is slower than the sensor: its readings wait for an image,
+AN_IMAGE = 4            # with `process: every` so many more for each image that may wait,
+KEPT_POINTS = 4_000_000     # but beyond these KEPT at most: 48 MB
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,35 @@ class Reading(NamedTuple):
     points: np.ndarray
 
 
+class Readings:
+    """
+    The newest readings of a sensor; one thread adds, any looks.
+
+    Parameters
+    ----------
+    count : int
+        Of them at most, and fewer, down to KEPT, where they have many points.
+
+    """
+
+    def __init__(self, count: int) -> None:
+        self._readings: deque[Reading] = deque(maxlen=count)
+
+    def add(self, reading: Reading) -> None:
+        """Keep a reading; one of before the last means that time was set back."""
+        if self._readings and reading.stamp < self._readings[-1].stamp:
+            self._readings.clear()
+        self._readings.append(reading)
+        points = sum(len(each.points) for each in self._readings)
+        while len(self._readings) > KEPT and points > KEPT_POINTS:
+            points -= len(self._readings.popleft().points)
+
+    def nearest(self, stamp: int) -> Reading | None:
+        """Return the one nearest in time to a stamp in ns; None: there is none yet."""
+        readings = list(self._readings)     # others are added meanwhile
+        return min(readings, key=lambda each: abs(each.stamp - stamp), default=None)
+
+
 class RangeInput:
     """
     Subscribes to ``range``.
@@ -80,18 +111,19 @@ class RangeInput:
     ----------
     node : Node
         Subscribes.
-    source : str
-        A key of SOURCES.
+    config : dataclass
+        Of the node, with ``range_source`` (a key of SOURCES), ``process`` and ``queue_size``.
     health : Health
         Hears of readings that cannot be used.
 
     """
 
-    def __init__(self, node: Node, source: str, health: Health) -> None:
+    def __init__(self, node: Node, config: Any, health: Health) -> None:
         self._node, self._health = node, health
-        self._readings: deque[Reading] = deque(maxlen=KEPT)
-        message_type, self._convert = SOURCES[source]
-        qos = input_qos('newest', 10)
+        waiting = config.queue_size if config.process == 'every' else 0
+        self._readings = Readings(KEPT + AN_IMAGE * waiting)
+        message_type, self._convert = SOURCES[config.range_source]
+        qos = input_qos(config.process, max(10, waiting))
         self._input = Input(node, message_type, 'range', self._on_message, qos)
         self._info: CameraInfo | None = None
         self._info_input = None
@@ -127,8 +159,7 @@ class RangeInput:
 
         """
         stamp = stamp_ns(header)
-        readings = list(self._readings)
-        reading = min(readings, key=lambda each: abs(each.stamp - stamp), default=None)
+        reading = self._readings.nearest(stamp)
         if reading is None:
             found = self.complaint()
             raise RangeError(found.text if found else f"no reading on '{self._input.topic}' yet")
@@ -157,11 +188,8 @@ class RangeInput:
             self._health.warn('range messages unusable',
                               f"message on '{self._input.topic}' cannot be used: {error}")
             return
-        stamp = stamp_ns(message.header)
-        if self._readings and stamp < self._readings[-1].stamp:
-            self._readings.clear()      # time was set back
-        self._readings.append(Reading(
-            stamp, message.header.frame_id, points.astype(np.float32)))
+        self._readings.add(Reading(
+            stamp_ns(message.header), message.header.frame_id, points.astype(np.float32)))
 
     def _on_info(self, info: CameraInfo) -> None:
         self._info = info

@@ -15,15 +15,14 @@ from depth_perception.geometry import Intrinsics
 from depth_perception.model_contract import ModelSpec
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._parameters import parameter
-from depth_perception.nodes._range import RangeError, RangeInput, RangeSourceParameters
+from depth_perception.nodes._range import RangeError, RangeSourceParameters
+from depth_perception.nodes._range_follower import RangeFollower
 from depth_perception.nodes._scale_job import Job, ScaleService
 from depth_perception.range_points import samples, wall_sample
 from depth_perception.scale import Scale, ScaleError, ScaleFit, fit_scale
-from depth_perception.scale_apply import Alignment, Rescaler
+from depth_perception.scale_apply import Rescaler
 from depth_perception.scale_file import Calibration, ScaleFileError
-from depth_perception.scale_session import Walls, check_wall
-
-MUCH_DRIFT = 0.1        # share of the depth that is worth a warning
+from depth_perception.scale_session import Gathering, Walls, check_wall
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,19 @@ class ScaleHost:
     node : Node
         Has the service; subscribes.
 
+    Attributes
+    ----------
+    origin : tuple
+        What the metres of the last frame came from; where it changes, depth jumps.
+
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._service = ScaleService(node)
-        self._rescaler, self._alignment = Rescaler(), Alignment()
-        self._range: RangeInput | None = None
+        self._rescaler, self._follower = Rescaler(), RangeFollower(node)
+        self._job: Job | None = None        # of the frame in work
+        self.origin: tuple[object, ...] = ()
         self._forget()
 
     def _forget(self) -> None:
@@ -83,23 +88,19 @@ class ScaleHost:
         self._spec: ModelSpec | None = None
         self._calibration: Calibration | None = None
         self._path = Path()
-        self._last_reading = 0
         self._fits = True
         self._faults: dict[str, str] = {}       # of each code, what is wrong
 
     def activate(self, config: ScaleParameters, spec: ModelSpec, health: Health) -> None:
         """Read the scale of this camera and model, and subscribe to the range source."""
         self._load(config, spec)
-        if config.range_source != 'none':
-            self._range = RangeInput(self._node, config.range_source, health)
+        self._follower.open(config, health)
         self._service.open()
 
     def deactivate(self) -> None:
         """Unsubscribe; it may be so already."""
         self._service.shut('the node was deactivated meanwhile; activate it and call again')
-        if self._range is not None:
-            self._range.close()
-            self._range = None
+        self._follower.close()
 
     def clean_up(self) -> None:
         """Forget the scale; its file stays."""
@@ -130,17 +131,21 @@ class ScaleHost:
 
         """
         if spec != self._spec:
+            self._service.abandon('the model was changed meanwhile; call again')
             self._load(config, spec)
-        found = self._calibration
+        self._job = self._service.job
+        found = self._calibration if config.scale_apply else None
         self._fits = found is None or intrinsics is None or found.fits_lens(intrinsics)
-        if not config.scale_apply or not self._fits:
-            found = None
-        if spec.output_kind == 'relative' and (found is None or intrinsics is None):
+        base = found.scale if found is not None and self._fits else None
+        self._follower.stand_on(base)
+        self.origin = spec, base, config.scale_continuous and self._follower.known
+        if spec.output_kind == 'relative' and (base is None or intrinsics is None):
             return None
-        base = None if found is None else found.scale
-        if not config.scale_continuous:
-            return base
-        return (base or Scale()).times(self._alignment.factor)
+        if config.scale_continuous:
+            return self._follower.scale
+        if base is None and (self._job is not None or self._follower.input is not None):
+            return Scale()      # of itself: what is compared must not lack what lies out of limits
+        return base
 
     def observe(self, header: Header, depth: np.ndarray, config: ScaleParameters,
                 intrinsics: Intrinsics | None) -> None:
@@ -158,11 +163,10 @@ class ScaleHost:
             None: not known.
 
         """
-        job = self._service.job
-        if job is not None:
-            self._work_on(job, header, depth, config, intrinsics)
-        if self._range is not None and intrinsics is not None:
-            self._watch_drift(header, depth, config, intrinsics)
+        if self._job is not None:
+            self._work_on(self._job, header, depth, config, intrinsics)
+        if intrinsics is not None:
+            self._follower.look(header, depth, config, intrinsics, is_metric=self._is_metric)
 
     def correct(self, depth: np.ndarray, scale: Scale, config: object,
                 out: np.ndarray) -> np.ndarray:
@@ -174,31 +178,20 @@ class ScaleHost:
     def findings(self) -> Iterator[Finding]:
         """Say what is wrong with the scale or with the range source."""
         yield from (Finding(Level.WARN, text, code) for code, text in list(self._faults.items()))
-        complaint = self._range.complaint() if self._range is not None else None
-        if complaint is not None:       # there is depth without it
-            yield complaint._replace(level=Level.WARN)
+        yield from self._follower.findings()
         if not self._fits:
             yield Finding(Level.WARN, (
                 f'the scale in {self._path} was made with another field of view and is not '
                 'used; calibrate again'), 'SCALE_OF_ANOTHER_LENS')
-        drift = self._alignment.drift
-        if self._range is not None and abs(drift) > MUCH_DRIFT:
-            done = 'corrected' if self._node.get_parameter('scale.continuous').value else (
-                'call ~/calibrate_scale, or set scale.continuous')
-            yield Finding(Level.WARN, (f'depth is {100 * abs(drift):.0f} % too '
-                                       f'{"far" if drift > 0 else "near"} beside the range '
-                                       f'source: {done}'), 'SCALE_DRIFT')
         if self.is_calibrating:
             yield Finding(Level.OK, 'calibrating the scale', 'CALIBRATING')
 
     def values(self) -> dict[str, object]:
         """Give the scale and its drift."""
         found = self._calibration
-        told = {'scale': 'none' if found is None else
-                f'{found.scale.scale:.5g} {found.scale.shift:+.5g} 1/m ({found.source})'}
-        if self._range is not None:
-            told['scale drift [%]'] = f'{100.0 * self._alignment.drift:+.2f}'
-        return told
+        told = 'none' if found is None else (
+            f'{found.scale.scale:.5g} {found.scale.shift:+.5g} 1/m ({found.source})')
+        return {'scale': told, **self._follower.values()}
 
     @property
     def _is_metric(self) -> bool:
@@ -210,7 +203,8 @@ class ScaleHost:
 
     def _load(self, config: ScaleParameters, spec: ModelSpec) -> None:
         self._forget()
-        self._spec, self._alignment = spec, Alignment()
+        self._spec = spec
+        self._follower.forget()
         self._path = (Path(config.scale_file).expanduser() if config.scale_file
                       else scale_file.default_path(self._camera, spec.name))
         try:
@@ -220,73 +214,58 @@ class ScaleHost:
             self._faults['SCALE_FILE_UNUSABLE'] = str(error)
             self._node.get_logger().warning(str(error))
 
-    def _watch_drift(self, header: Header, depth: np.ndarray, config: ScaleParameters,
-                     intrinsics: Intrinsics) -> None:
-        base = self._calibration.scale if (
-            self._calibration is not None and config.scale_apply and self._fits) else None
-        if base is None and not self._is_metric:
-            return
-        try:
-            reading = self._range.reading(header, config)
-        except RangeError as error:
-            self._faults['RANGE_UNUSABLE'] = str(error)
-            return
-        self._faults.pop('RANGE_UNUSABLE', None)
-        if reading.stamp != self._last_reading:
-            self._last_reading = reading.stamp
-            self._alignment.weight = config.scale_smoothing
-            self._alignment.add(*samples(reading.points, depth, intrinsics,
-                                         is_metric=self._is_metric), base or Scale())
-
     def _work_on(self, job: Job, header: Header, depth: np.ndarray, config: ScaleParameters,
                  intrinsics: Intrinsics | None) -> None:
         """Add a frame to a calibration, and end it when that was the last."""
         if intrinsics is None:
             job.reason = 'there is no camera_info, and metres need one; publish it'
             return
+        config = job.begin(config)
         try:
-            self._gather(job, header, depth, config, intrinsics)
-            if job.gathering(config.scale_frames).complete:
-                self._finish(job, self._fitted(job, config), config, intrinsics)
+            self._gather(job.gathering, header, depth, config, intrinsics)
         except RangeError as error:
             job.reason = str(error)     # perhaps the next frame has one
         except ScaleError as error:
             self._service.answer(job, False, str(error))
+        else:
+            if job.gathering.complete and self._service.claim(job):
+                job.end(*self._conclude(job.gathering, config, intrinsics))
 
-    def _gather(self, job: Job, header: Header, depth: np.ndarray, config: ScaleParameters,
-                intrinsics: Intrinsics) -> None:
-        gathering = job.gathering(config.scale_frames)
+    def _gather(self, gathering: Gathering, header: Header, depth: np.ndarray,
+                config: ScaleParameters, intrinsics: Intrinsics) -> None:
         if config.scale_wall_distance > 0.0:
             value, unevenness = wall_sample(depth, config.scale_wall_window,
                                             is_metric=self._is_metric)
             check_wall(unevenness)
             gathering.add(np.array(value), np.array(config.scale_wall_distance))
             return
-        if self._range is None:
+        if self._follower.input is None:
             raise ScaleError('there is nothing to compare with; set scale.wall_distance to the '
                              'distance of a wall, or range.source to a range sensor')
-        points = self._range.reading(header, config).points
+        points = self._follower.input.reading(header, config).points
         gathering.add(*samples(points, depth, intrinsics, is_metric=self._is_metric))
 
-    def _fitted(self, job: Job, config: ScaleParameters) -> ScaleFit:
-        gathering = job.gathering(config.scale_frames)
+    def _fitted(self, gathering: Gathering, config: ScaleParameters) -> ScaleFit:
         if config.scale_wall_distance > 0.0 or config.range_source == 'range':
             return self._walls.fit(*gathering.single(), is_metric=self._is_metric)
         return fit_scale(*gathering.arrays(), is_metric=self._is_metric)
 
-    def _finish(self, job: Job, fit: ScaleFit, config: ScaleParameters,
-                intrinsics: Intrinsics) -> None:
+    def _conclude(self, gathering: Gathering, config: ScaleParameters,
+                  intrinsics: Intrinsics) -> tuple[bool, str]:
+        """Use and keep what was gathered; return the answer of the call."""
+        try:
+            fit = self._fitted(gathering, config)
+        except ScaleError as error:
+            return False, str(error)
         source = 'wall' if config.scale_wall_distance > 0.0 else config.range_source
         self._calibration = Calibration(
             fit.scale, self._camera, self._spec.name, self._spec.weights_sha256,
             intrinsics.fx / intrinsics.width, source, fit.error)
-        self._alignment = Alignment()
         self._faults.clear()
         try:
             scale_file.write(self._path, self._calibration)
         except ScaleFileError as error:
             self._faults['SCALE_NOT_SAVED'] = f'the scale is lost when the node ends: {error}'
-            self._service.answer(job, False, f'{fit}; in use, but not saved: {error}')
-            return
+            return False, f'{fit}; in use, but not saved: {error}'
         unused = '' if config.scale_apply else '; not in use, as scale.apply is false'
-        self._service.answer(job, True, f'{fit}; saved in {self._path}{unused}')
+        return True, f'{fit}; saved in {self._path}{unused}'

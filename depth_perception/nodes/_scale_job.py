@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -24,19 +27,25 @@ class Job:
     ----------
     reason : str
         Why the last frame was of no use; the user reads it when time is over.
+    gathering : Gathering
+        What the frames said, from `begin` on.
 
     """
 
     def __init__(self, future: Future) -> None:
         self.future = future
         self.reason = 'no frame came; /diagnostics says why'
-        self._gathering: Gathering | None = None
+        self._config: Any = None
 
-    def gathering(self, frames: int) -> Gathering:
-        """Return what was gathered so far, of as many frames as are wanted at first."""
-        if self._gathering is None:
-            self._gathering = Gathering(frames)
-        return self._gathering
+    def begin(self, config: Any) -> Any:
+        """Return the parameters of the first frame; what changes later is for the next call."""
+        if self._config is None:
+            self._config, self.gathering = config, Gathering(config.scale_frames)
+        return self._config
+
+    def end(self, success: bool, message: str) -> None:
+        """Give the answer, once."""
+        self.future.set_result((success, message))
 
 
 class ScaleService:
@@ -61,6 +70,7 @@ class ScaleService:
         self._node = node
         self._closed = 'the node is not active; activate it first'
         self.job: Job | None = None
+        self._lock = threading.Lock()
         # a group of its own: others of the default group would wait for the answer, images too
         node.create_service(Trigger, '~/calibrate_scale', self._on_call,
                             callback_group=ReentrantCallbackGroup())
@@ -72,16 +82,26 @@ class ScaleService:
     def shut(self, reason: str) -> None:
         """Take no calls any more, and end the one that waits."""
         self._closed = 'the node is not active; activate it first'
+        self.abandon(reason)
+
+    def abandon(self, reason: str) -> None:
+        """End the call that waits, if there is one."""
         job = self.job
         if job is not None:
             self.answer(job, False, reason)
 
+    def claim(self, job: Job) -> bool:
+        """Whether nobody else answers; the caller then has to `Job.end` it. From any thread."""
+        with self._lock:
+            is_open = self.job is job
+            if is_open:
+                self.job = None
+        return is_open
+
     def answer(self, job: Job, success: bool, message: str) -> None:
-        """End a call, from any thread."""
-        if self.job is job:
-            self.job = None
-        if not job.future.done():
-            job.future.set_result((success, message))
+        """End a call unless that was done, from any thread."""
+        if self.claim(job):
+            job.end(success, message)
 
     async def _on_call(self, request: Trigger.Request, response: Trigger.Response
                        ) -> Trigger.Response:

@@ -1,0 +1,164 @@
+"""What holds a scale and follows a range sensor, call by call; nothing is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rclpy.task import Future
+from std_msgs.msg import Header
+
+from depth_perception import scale_file
+from depth_perception.geometry import Intrinsics
+from depth_perception.model_spec import read_spec
+from depth_perception.nodes._range import RangeError, Reading
+from depth_perception.nodes._range_follower import RangeFollower
+from depth_perception.nodes._scale import ScaleHost
+from depth_perception.nodes._scale_job import Job
+from depth_perception.nodes.depth_node import DepthConfig
+from depth_perception.scale import Scale
+
+CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
+WALL = DepthConfig(scale_wall_distance=2.5, scale_frames=2)
+FLAT = np.full((48, 64), 2.0, np.float32)       # 2 m of the model
+
+
+@pytest.fixture(scope='module')
+def spec(make_model):
+    return read_spec(make_model('metric', depth=1.0, brightness=3.0))
+
+
+@pytest.fixture
+def host(graph, spec, tmp_path):
+    # a service of the same name a test is no harm: nobody calls it
+    found = ScaleHost(graph.probe)
+    found.activate(replace(WALL, scale_file=str(tmp_path / 'scale.yaml')), spec, None)
+    yield found
+    found.deactivate()
+
+
+def call(host):
+    job = host._service.job = Job(Future())
+    return job.future
+
+
+def frame(host, spec, config=WALL):
+    scale = host.prepare(config, spec, CAMERA)
+    host.observe(Header(), FLAT, config, CAMERA)
+    return scale
+
+
+def test_a_wall_is_calibrated_with_the_parameters_of_its_first_frame(host, spec, tmp_path):
+    future = call(host)
+    frame(host, spec)
+    frame(host, spec, replace(WALL, scale_wall_distance=0.0))   # set back meanwhile
+    success, message = future.result()
+    assert success and 'scale 0.8, shift 0 1/m from one point at 2.50 m' in message
+    assert frame(host, spec).scale == pytest.approx(0.8)
+    assert 'source: wall' in (tmp_path / 'scale.yaml').read_text()
+
+
+def test_a_calibration_ends_when_the_model_changes(host, spec, tmp_path):
+    future = call(host)
+    frame(host, spec)
+    frame(host, replace(spec, name='another'))
+    assert future.result() == (False, 'the model was changed meanwhile; call again')
+    frame(host, replace(spec, name='another'))
+    assert not host.is_calibrating and not (tmp_path / 'scale.yaml').exists()
+
+
+def test_a_scale_whose_call_was_given_up_is_neither_used_nor_kept(host, spec, tmp_path):
+    future = call(host)
+    frame(host, spec)
+    host.prepare(WALL, spec, CAMERA)
+    host._service.answer(host._service.job, False, 'gave up')   # while the last frame is in work
+    host.observe(Header(), FLAT, WALL, CAMERA)
+    assert future.result() == (False, 'gave up')
+    assert frame(host, spec) is None and not (tmp_path / 'scale.yaml').exists()
+
+
+def test_a_calibration_sees_depth_beyond_the_limits(host, spec):
+    assert frame(host, spec) is None            # the estimator limits
+    call(host)
+    scale = frame(host, spec)
+    assert scale == Scale()                     # the limits come after the scale
+    depth = np.array([[0.5, 2.0, 9.0]], np.float32)
+    limits = SimpleNamespace(min_depth=1.0, max_depth=5.0)
+    np.testing.assert_array_equal(host.correct(depth, scale, limits, depth),
+                                  np.array([[np.nan, 2.0, np.nan]], np.float32))
+
+
+def test_a_scale_of_another_lens_is_told_where_it_would_be_applied(host, spec):
+    host._calibration = scale_file.Calibration(Scale(0.8), '/image', spec.name,
+                                               focal_per_width=2.0)
+    assert frame(host, spec) is None
+    assert [each.code for each in host.findings()] == ['SCALE_OF_ANOTHER_LENS']
+    assert frame(host, spec, replace(WALL, scale_apply=False)) is None
+    assert not list(host.findings())
+
+
+class Wall:
+    """A range source that sees a wall across the view, in the frame of the camera."""
+
+    def __init__(self, distance_m, columns=6):
+        self.distance_m, self.columns, self.stamp = distance_m, columns, 0
+
+    def reading(self, header, config):
+        self.stamp += 1
+        if self.distance_m is None:
+            raise RangeError('no reading')
+        x, y = np.meshgrid(np.linspace(-0.5, 0.5, self.columns), np.linspace(-0.3, 0.3, 4))
+        points = self.distance_m * np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
+        return Reading(self.stamp, '', points)
+
+    def complaint(self):
+        return None
+
+    def close(self):
+        """Nothing to close."""
+
+
+def follow(follower, frames):
+    for _ in range(frames):
+        follower.look(Header(), FLAT, DepthConfig(), CAMERA, is_metric=True)
+
+
+def test_drift_is_unknown_until_the_range_source_said_enough(graph):
+    follower = RangeFollower(graph.probe)
+    assert follower.values() == {}
+    follower.input = Wall(2.5)
+    follow(follower, 4)
+    assert follower.values() == {'scale drift [%]': 'unknown'}
+    follow(follower, 1)
+    assert follower.values() == {'scale drift [%]': '-20.00'}       # 2 m for 2.5 m
+    assert [each.code for each in follower.findings()] == ['SCALE_DRIFT']
+
+
+def test_a_range_source_that_looks_elsewhere_is_told(graph):
+    follower = RangeFollower(graph.probe)
+    follower.input = Wall(2.5, columns=2)
+    follow(follower, 1)
+    [found] = follower.findings()
+    assert found.code == 'RANGE_UNUSABLE' and '8 points of the range source' in found.text
+    assert follower.values() == {'scale drift [%]': 'unknown'}
+    follower.input = Wall(None)
+    follow(follower, 1)
+    assert [each.text for each in follower.findings()] == ['no reading']
+    follower.input = Wall(2.0)
+    follower.input.stamp = 9
+    follow(follower, 1)
+    assert not list(follower.findings())
+
+
+def test_another_scale_begins_another_alignment(graph):
+    follower = RangeFollower(graph.probe)
+    follower.input = Wall(2.5)
+    follow(follower, 5)
+    follower.stand_on(None)
+    assert follower.scale.scale == pytest.approx(0.8)
+    follower.stand_on(Scale(0.9))
+    assert not follower.known and follower.scale == Scale(0.9)
+    follow(follower, 5)
+    assert follower.scale.scale == pytest.approx(0.8)       # 0.9 * 8 / 9
