@@ -32,17 +32,25 @@ class Stabilizer:
 
     def __init__(self) -> None:
         self._filter: TemporalFilter | None = None
+        self._origin: object = None
 
     def forget(self) -> None:
         """Begin anew."""
         self._filter = None
 
     def stabilize(self, header: Header, depth: np.ndarray, image: np.ndarray,
-                  config: TemporalParameters, health: Health) -> None:
-        """Steady ``depth`` (H, W) float32 metres in place, if that is asked for."""
+                  config: TemporalParameters, health: Health, origin: object) -> None:
+        """
+        Steady ``depth`` (H, W) float32 metres in place, if that is asked for.
+
+        What the metres came from is ``origin``: of something else than before they are no
+        flicker, and it begins anew.
+        """
         if not config.temporal_enable:
             self._filter = None
             return
+        if origin != self._origin:
+            self._filter, self._origin = None, origin
         if self._filter is None:
             self._filter = TemporalFilter()
         current = self._filter

@@ -162,7 +162,8 @@ class DepthMaker:
                 frame = frame._replace(depth=self._scale.correct(
                     estimate.depth, scale, config, self._depth_output.buffer(*image.shape[:2])))
         if frame.depth is not None:
-            self._stabilizer.stabilize(item.header, frame.depth, image, config, health)
+            self._stabilizer.stabilize(item.header, frame.depth, image, config, health,
+                                       self._scale.origin)
         return frame
 
     def _estimate(self, image: np.ndarray, channel_order: str, view: View, config: DepthConfig,
