@@ -72,6 +72,8 @@ class ScaleHost:
     ----------
     origin : tuple
         What the metres of the last frame came from; where it changes, depth jumps.
+    fits : bool
+        False: the last frame was seen by another lens than that of the scale to apply.
 
     """
 
@@ -88,7 +90,7 @@ class ScaleHost:
         self._spec: ModelSpec | None = None
         self._calibration: Calibration | None = None
         self._path = Path()
-        self._fits = True
+        self.fits = True
         self._faults: dict[str, str] = {}       # of each code, what is wrong
 
     def activate(self, config: ScaleParameters, spec: ModelSpec, health: Health) -> None:
@@ -109,7 +111,8 @@ class ScaleHost:
     @property
     def has_scale(self) -> bool:
         """Whether there is a scale to apply."""
-        return self._calibration is not None and self._node.get_parameter('scale.apply').value
+        return (self._calibration is not None and self.fits
+                and self._node.get_parameter('scale.apply').value)
 
     @property
     def is_calibrating(self) -> bool:
@@ -135,8 +138,8 @@ class ScaleHost:
             self._load(config, spec)
         self._job = self._service.job
         found = self._calibration if config.scale_apply else None
-        self._fits = found is None or intrinsics is None or found.fits_lens(intrinsics)
-        base = found.scale if found is not None and self._fits else None
+        self.fits = found is None or intrinsics is None or found.fits_lens(intrinsics)
+        base = found.scale if found is not None and self.fits else None
         self._follower.stand_on(base)
         self.origin = spec, base, config.scale_continuous and self._follower.known
         if spec.output_kind == 'relative' and (base is None or intrinsics is None):
@@ -179,7 +182,7 @@ class ScaleHost:
         """Say what is wrong with the scale or with the range source."""
         yield from (Finding(Level.WARN, text, code) for code, text in list(self._faults.items()))
         yield from self._follower.findings()
-        if not self._fits:
+        if not self.fits:
             yield Finding(Level.WARN, (
                 f'the scale in {self._path} was made with another field of view and is not '
                 'used; calibrate again'), 'SCALE_OF_ANOTHER_LENS')

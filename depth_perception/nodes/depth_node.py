@@ -104,8 +104,13 @@ class DepthMaker:
         self._outputs = Outputs(
             self._node, relative + trust, metric,
             has_metres=lambda: not relative or self._scale.has_scale,
-            demand=lambda: self._scale.is_calibrating)
+            demand=self._needs_frames)
         return self._outputs
+
+    def _needs_frames(self) -> bool:
+        # that the lens fits the scale again only a frame can tell
+        return self._scale.is_calibrating or (
+            not self._scale.fits and bool(self._outputs.silent()))
 
     def change(self, config: DepthConfig, changed: set[str]) -> None:
         """Follow ``model``; the other parameters are read at each frame."""

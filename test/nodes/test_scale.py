@@ -157,8 +157,15 @@ def test_two_walls_make_metres_of_a_relative_model(graph, camera, make_model, tm
     relative = graph.listen('relative/relative_depth/image', Image)
     [msg] = camera.send_until([relative], near)
     np.testing.assert_allclose(pixels(msg), 5.0, rtol=1e-4)
-    for inbox in (depth, relative):
-        inbox.close()
+    relative.close()
+    for _ in range(10):
+        camera.send(near, focal_px=100.0)       # another lens has no metres
+        time.sleep(0.05)
+    graph.wait_for_diagnostics(node, lambda level, text, values: {
+        'SCALE_OF_ANOTHER_LENS', 'RELATIVE_WITHOUT_METRES'} <= set(values['codes'].split()))
+    [msg] = camera.send_until([depth], near)    # the first one again has
+    np.testing.assert_allclose(pixels(msg), 1 / 0.55, rtol=1e-3)
+    depth.close()
     assert node.stop() == 0
 
 

@@ -90,13 +90,18 @@ def test_a_calibration_sees_depth_beyond_the_limits(host, spec):
                                   np.array([[np.nan, 2.0, np.nan]], np.float32))
 
 
-def test_a_scale_of_another_lens_is_told_where_it_would_be_applied(host, spec):
+def test_a_scale_of_another_lens_is_told_where_it_would_be_applied(graph, host, spec):
+    graph.probe.declare_parameter('scale.apply', True)
     host._calibration = scale_file.Calibration(Scale(0.8), '/image', spec.name,
                                                focal_per_width=2.0)
-    assert frame(host, spec) is None
+    assert host.has_scale
+    assert frame(host, spec) is None and not host.has_scale and not host.fits
     assert [each.code for each in host.findings()] == ['SCALE_OF_ANOTHER_LENS']
     assert frame(host, spec, replace(WALL, scale_apply=False)) is None
     assert not list(host.findings())
+    narrow = Intrinsics(64, 48, 128.0, 128.0, 31.5, 23.5)      # fx / width is 2
+    assert host.prepare(WALL, spec, narrow) == Scale(0.8) and host.has_scale
+    graph.probe.undeclare_parameter('scale.apply')
 
 
 class Wall:
