@@ -81,19 +81,19 @@ class Pipeline(ManagedEntity):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make everything ready; a failure is one readable error."""
-        return self._attempt('configure', self._configure)
+        return self._attempt('configure', self._configure, self.clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start to work."""
-        return self._attempt('activate', self._activate)
+        return self._attempt('activate', self._activate, self.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; what is loaded stays so."""
-        return self._attempt('deactivate', self._deactivate)
+        return self._attempt('deactivate', self.deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back what was loaded."""
-        return self._attempt('clean up', self._clean_up)
+        return self._attempt('clean up', self.clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop whatever runs."""
@@ -101,14 +101,18 @@ class Pipeline(ManagedEntity):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start anew after a transition that ended in a bug."""
-        return self._attempt('recover', self._clean_up)
+        return self._attempt('recover', self.clean_up)
 
-    def _attempt(self, what: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+    def _attempt(self, what: str, work: Callable[[], None],
+                 undo: Callable[[], None] = lambda: None) -> TransitionCallbackReturn:
         def report(text: str) -> None:
             self._fault = text
 
         self._fault = ''
-        return attempt(self._node, what, work, report)
+        result = attempt(self._node, what, work, report)
+        if result != TransitionCallbackReturn.SUCCESS:
+            undo()      # what was done by half the next try would do a second time
+        return result
 
     def _configure(self) -> None:
         self._parameters.check()
@@ -123,13 +127,15 @@ class Pipeline(ManagedEntity):
         self._maker.activate(config, self._loop.put, self._health)
         self._state = 'active'
 
-    def _deactivate(self) -> None:
+    def deactivate(self) -> None:
+        """Stop to work, whatever of it began."""
         self._loop.stop()  # first: the worker uses what the maker gives up
         self._maker.deactivate()
         self._state = 'inactive'
 
-    def _clean_up(self) -> None:
-        self._deactivate()
+    def clean_up(self) -> None:
+        """Give back whatever was loaded."""
+        self.deactivate()
         self._outputs.close()
         self._outputs = Outputs(self._node, [])
         self._maker.clean_up()
@@ -138,7 +144,7 @@ class Pipeline(ManagedEntity):
         self._state = 'unconfigured'
 
     def _shut_down(self) -> None:
-        self._clean_up()
+        self.clean_up()
         self._state = 'finalized'
 
     def refused(self, reason: str) -> None:

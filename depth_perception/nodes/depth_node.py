@@ -85,6 +85,7 @@ class DepthMaker:
         self._host = EngineHost(node) if host is None else host
         self._estimator: DepthEstimator | None = None
         self._input: Input | None = None
+        self._camera: Camera | None = None
         self._scale, self._stabilizer = ScaleHost(node), Stabilizer()
         self._outputs = Outputs(node, [])
         self._rectified: np.ndarray | None = None   # written anew for each frame
@@ -129,12 +130,12 @@ class DepthMaker:
 
     def deactivate(self) -> None:
         """Unsubscribe; it may be so already."""
-        if self._input is not None:
-            self._input.close()
-            self._camera.close()
-            self._scale.deactivate()
-            self._stabilizer.forget()
-            self._input = None
+        for each in (self._input, self._camera):
+            if each is not None:
+                each.close()
+        self._input = self._camera = None
+        self._scale.deactivate()
+        self._stabilizer.forget()
 
     def clean_up(self) -> None:
         """Give the model's memory back."""

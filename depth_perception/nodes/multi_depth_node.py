@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import re
 
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.nodes._engine_share import BatchParameters, EngineShare
@@ -61,6 +61,21 @@ class MultiDepthNode(LifecycleNode):
         self._pipelines = [self._pipeline(name, share, parameters) for name in names]
         for pipeline in self._pipelines:
             self.add_managed_entity(pipeline)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Make all cameras ready, or none."""
+        return self._all_or_none(super().on_configure(state), Pipeline.clean_up)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start with all cameras, or with none."""
+        return self._all_or_none(super().on_activate(state), Pipeline.deactivate)
+
+    def _all_or_none(self, result: TransitionCallbackReturn,
+                     undo: Callable[[Pipeline], None]) -> TransitionCallbackReturn:
+        if result != TransitionCallbackReturn.SUCCESS:
+            for pipeline in self._pipelines:    # rclpy stops at the first one that fails
+                undo(pipeline)
+        return result
 
     def _pipeline(self, name: str, share: EngineShare, parameters: ParameterServer) -> Pipeline:
         scope = Scope(self, name)
