@@ -340,9 +340,10 @@ def test_a_relative_model_says_why_depth_stays_silent(graph, make_model, camera,
         relative, ('relative_depth/image', Image), ('confidence', Image), focal_px=None)
     np.testing.assert_allclose(pixels(trust), 0.75)
     np.testing.assert_allclose(pixels(msg), 0.25, rtol=1e-6)
-    _, text, _ = graph.wait_for_diagnostics(
-        relative, lambda level, text, values: 'without metres' in text and 'points' in text)
-    assert 'a metric model' in text
+    # among the values: the text tells of the camera_info that does not come, if that is worse
+    _, _, values = graph.wait_for_diagnostics(relative, lambda level, text, values: 'points' in
+                                              values.get('RELATIVE_WITHOUT_METRES', ''))
+    assert 'a metric model' in values['RELATIVE_WITHOUT_METRES']
     assert not silent[0].messages and not silent[1].messages
     assert relative.stop() == 0
 
