@@ -2,6 +2,8 @@
 
     PYTHONPATH=. python benchmarks/bench_soak.py --minutes 20
 
+That is the run for the published figure; without --minutes it takes 2, for ``make bench``.
+
 1. ``process: newest`` with depth and cloud subscribed: the age of each depth image at its
    subscriber, the memory of the node minute by minute and its slope, the frames that did not
    come out.

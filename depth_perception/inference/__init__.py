@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from depth_perception.inference.engine_store import EngineStore
     from depth_perception.inference.serving import ServingEngine
 
-# ONNX Runtime of 2026 else collects usage data in the user's cache folder, to send them over the
-# network; it reads this when it is loaded.
+# ONNX Runtime of 2026 else writes a telemetry database below the user's cache folder; whether it
+# sends anything is not known. It reads this when it is loaded.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 BACKENDS = ('auto', 'cpu', 'cuda')
@@ -87,6 +87,8 @@ class EngineSettings:
     batch : int
         Most images in one call, for several cameras; a model that takes only one is used all the
         same.
+    batch_on_cpu : bool
+        Whether also on the CPU, which gains nothing by it.
     """
 
     backend: str = 'auto'
@@ -96,6 +98,7 @@ class EngineSettings:
     force: bool = False
     calibration: str = ''
     batch: int = 1
+    batch_on_cpu: bool = True
 
 
 def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEngine:
@@ -115,11 +118,11 @@ def serve(model: str, settings: EngineSettings = EngineSettings()) -> ServingEng
 
     if settings.backend not in BUILT:
         return ServingEngine(path, spec, plain_backend=settings.backend, threads=settings.threads,
-                             batch=settings.batch)
+                             batch=settings.batch, batch_on_cpu=settings.batch_on_cpu)
     plain = 'cpu' if settings.backend in ('graph', 'openvino') else 'auto'
     return ServingEngine(path, spec, plain_backend=plain, threads=settings.threads,
                          store=make_store(path, settings), force=settings.force,
-                         batch=settings.batch)
+                         batch=settings.batch, batch_on_cpu=settings.batch_on_cpu)
 
 
 def make_store(model: str | Path, settings: EngineSettings,
