@@ -14,6 +14,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -37,7 +38,7 @@ from depth_perception.tools.demo_retrain_record import (
     record,
 )
 from depth_perception.tools.demo_retrain_swap import Swap, draw, swap
-from depth_perception.tools.processes import graph_environment
+from depth_perception.tools.processes import graph_environment, run_command
 
 LARGEST_DIFFERENCE = 0.01       # of what the node publishes from what its model gives
 OLD_ROW = 'procedural rooms'    # the held-out rooms that the first training was scored on
@@ -101,6 +102,8 @@ def run(plan: Plan, output: Path) -> int:
     os.environ['XDG_DATA_HOME'] = str(folder / 'data_home')
     adopt(graph_environment())
     seconds: dict[str, float] = {}
+    # Ends by an exception as Ctrl-C does, so that what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init()
     try:
         bags = _timed(seconds, 'record', lambda: record(
@@ -189,11 +192,11 @@ def _step(console: Console, folder: Path, name: str, module: str, *arguments: st
                   soft_wrap=True, highlight=False)
     log = folder / f'{name}.log'
     with open(log, 'w') as file:
-        done = subprocess.run([sys.executable, '-m', module, *arguments], cwd=REPOSITORY,
-                              stdout=file, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
+        status = run_command([sys.executable, '-m', module, *arguments], cwd=REPOSITORY,
+                             stdout=file, stderr=subprocess.STDOUT)
+    if status:
         tail = '\n'.join(log.read_text(errors='replace').splitlines()[-8:])
-        raise RetrainError(f'{module} ended with status {done.returncode}; the end of {log}:\n'
+        raise RetrainError(f'{module} ended with status {status}; the end of {log}:\n'
                            f'{tail}')
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 #: 2 x 8 MB of shared memory a process: more than three organised VGA clouds. With Fast DDS's
 #: own 512 KiB, best-effort frames larger than the segment are lost.
@@ -107,6 +108,23 @@ class NodeProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def run_command(command: Sequence[str], timeout: float = 10.0, **options: Any) -> int:
+    """Run a command and return its exit status; an interruption ends it in order, and waits.
+
+    `options` are those of ``subprocess.Popen``; `timeout` is the time that it has for its end.
+    """
+    with subprocess.Popen(command, **options) as process:
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
 
 def _yaml(value: object) -> str:

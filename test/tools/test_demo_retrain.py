@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+import signal
+import threading
+import time
 
 import cv2
 import jsonschema
@@ -66,6 +70,32 @@ def test_a_step_that_fails_is_named_with_what_it_said(tmp_path):
                                                   'nowhere is no folder'):
         module._step(Console(quiet=True), tmp_path, 'x', 'training.train', module.RECIPE,
                      'data=/nowhere')
+
+
+def test_sigterm_ends_the_demo_with_the_step_that_runs(
+        make_model, tmp_path, monkeypatch, isolated_graph):
+    log = tmp_path / 'retrain' / 'record.log'
+
+    def step(style, rooms, frames, folder, console):
+        def stop():
+            while not (log.exists() and log.read_text().endswith('\n')):
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=stop).start()
+        module._step(console, log.parent, 'record', 'timeit', '-n', '1', '-r', '1',
+                     'import os, time; print(os.getpid(), flush=True); time.sleep(60)')
+
+    monkeypatch.setattr(module, 'record', step)
+    monkeypatch.setenv('XDG_DATA_HOME', str(tmp_path))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            module.run(module.Plan(str(make_model())), tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text().split()[0]), 0)
 
 
 def test_of_the_bags_one_of_each_split_is_kept(tmp_path):
