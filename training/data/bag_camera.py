@@ -1,6 +1,9 @@
 """The picture of a frame without distortion, and the camera it was taken with."""
 from __future__ import annotations
 
+from bisect import bisect_right
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,6 +17,9 @@ from depth_perception.image_encodings import (
     compressed_to_rgb,
 )
 from training.data.bag_pairs import NS_PER_S
+
+KEPT = 8  # cameras of which what was computed is kept: some drivers never send the same one twice
+MOST_CHANGES = 4096  # of a camera, of which the pictures that wait for their depth have some
 
 
 class Unusable(ValueError):
@@ -30,6 +36,11 @@ def is_rectified(topic: str) -> bool:
     """Whether the pictures of a topic lost their distortion before they were published."""
     name = topic.removesuffix('/compressed').removesuffix('/compressedDepth')
     return 'rect' in name.rpartition('/')[2]
+
+
+def turn_of(camera: CameraModel) -> np.ndarray:
+    """Return the rotation that rectification gives a camera, (3, 3) float64."""
+    return np.reshape(camera.r, (3, 3)) if any(camera.r) else np.eye(3)
 
 
 class Cameras:
@@ -52,15 +63,19 @@ class Cameras:
         except MessageError as error:
             self.problem = str(error)
             return
+        stamp_ns = stamp_of(info)
+        while self._changes and self._changes[-1][0] > stamp_ns:  # the clock went back
+            self._changes.pop()
         if not self._changes or self._changes[-1][1] != model:
-            self._changes.append((stamp_of(info), model))
+            self._changes.append((stamp_ns, model))
+            del self._changes[:-MOST_CHANGES]
 
     def at(self, stamp_ns: int, tolerance_ns: int) -> CameraModel | None:
         """Return the camera of a moment: the last before it, or else the first."""
         if not self._changes:
             return None
-        before = [model for since, model in self._changes if since <= stamp_ns + tolerance_ns]
-        return (before or [self._changes[0][1]])[-1]
+        after = bisect_right(self._changes, stamp_ns + tolerance_ns, key=itemgetter(0))
+        return self._changes[max(0, after - 1)][1]
 
 
 class View(NamedTuple):
@@ -102,7 +117,7 @@ class PictureMaker:
     def __init__(self, topic: str, most_width: int, hfov_deg: float) -> None:
         self._rectified = is_rectified(topic)
         self._most_width, self._hfov_deg = most_width, hfov_deg
-        self._rectifiers: dict[CameraModel, Rectifier] = {}
+        self._rectifier = lru_cache(KEPT)(Rectifier)
 
     def __call__(self, message: Any, camera: CameraModel | None) -> View:
         """Return the view of an Image or a CompressedImage.
@@ -126,15 +141,14 @@ class PictureMaker:
             raise Unusable(f'camera_info: {error}') from error
 
     def _undistorted(self, image: np.ndarray, camera: CameraModel) -> View:
-        turned = np.reshape(camera.r, (3, 3)) if any(camera.r) else np.eye(3)
         if self._rectified:
-            return self._scaled(image, camera.rectified_intrinsics(), camera, None, turned)
+            return self._scaled(image, camera.rectified_intrinsics(), camera, None,
+                                turn_of(camera))
         if not camera.is_distorted:
             return self._scaled(image, camera.intrinsics(), camera)
-        if camera not in self._rectifiers:
-            self._rectifiers[camera] = Rectifier(camera)
-        rectifier = self._rectifiers[camera]
-        return self._scaled(rectifier(image), rectifier.intrinsics, camera, rectifier, turned)
+        rectifier = self._rectifier(camera)
+        return self._scaled(rectifier(image), rectifier.intrinsics, camera, rectifier,
+                            turn_of(camera))
 
     def _scaled(self, image: np.ndarray, intrinsics: Intrinsics,
                 camera: CameraModel | None = None, rectifier: Rectifier | None = None,

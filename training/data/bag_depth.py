@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -10,9 +11,9 @@ import cv2
 import numpy as np
 
 from depth_perception.compressed_depth import compressed_depth
-from depth_perception.geometry import CameraModel, GeometryError
+from depth_perception.geometry import CameraModel, GeometryError, Intrinsics, ray_planes
 from depth_perception.image_encodings import METRES_PER_UNIT, MessageError, to_depth
-from training.data.bag_camera import Unusable, View, is_rectified, short
+from training.data.bag_camera import KEPT, Unusable, View, is_rectified, short, turn_of
 from training.data.bag_registration import Registration
 from training.data.faults import unit_factor
 from training.data.root import DataError
@@ -114,7 +115,7 @@ class DepthMaker:
 
     def __init__(self, topic: str, factor: float, pose: np.ndarray | None) -> None:
         self._rectified, self._factor, self._pose = is_rectified(topic), np.float32(factor), pose
-        self._registrations: dict[tuple, Registration] = {}
+        self._registration = lru_cache(KEPT)(self._register)
 
     def __call__(self, message: Any, camera: CameraModel | None, view: View) -> np.ndarray:
         """Return depth in the pixels of `view.image`, (H, W) float32 metres, NaN where missing.
@@ -153,18 +154,29 @@ class DepthMaker:
         # Of one camera, but only one of the two lost its distortion before it was published.
         if camera.is_distorted and self._rectified != (view.rectifier is None):
             return False
+        # Rectification turned only one of the two.
+        came = view.rotation if view.rectifier is None else np.eye(3)
+        if not np.allclose(came, self._turn(camera)):
+            return False
         same_size = depth.shape == (view.camera.height, view.camera.width)
         return same_size and np.allclose(camera.k, view.camera.k, rtol=1e-4, atol=1e-3)
 
     def _registered(self, depth: np.ndarray, camera: CameraModel, view: View) -> np.ndarray:
-        key = camera, view.intrinsics
-        if key not in self._registrations:
-            pose = np.eye(4) if self._pose is None else self._pose
-            turn = np.eye(4)
-            turn[:3, :3] = view.rotation
-            model = _without_distortion(camera) if self._rectified else camera
-            self._registrations[key] = Registration(model, view.intrinsics, turn @ pose)
-        return self._registrations[key](depth)
+        turn = tuple(view.rotation.ravel().tolist())
+        return self._registration(camera, view.intrinsics, turn)(depth)
+
+    def _register(self, camera: CameraModel, picture: Intrinsics,
+                  turn: tuple[float, ...]) -> Registration:
+        pose = np.eye(4) if self._pose is None else self._pose.copy()
+        pose[:3, :3] = pose[:3, :3] @ self._turn(camera).T
+        turned = np.eye(4)
+        turned[:3, :3] = np.reshape(turn, (3, 3))
+        model = _without_distortion(camera) if self._rectified else camera
+        return Registration(model, picture, turned @ pose)
+
+    def _turn(self, camera: CameraModel) -> np.ndarray:
+        """Return the rotation from the frame of the depth's camera to that of the depth."""
+        return turn_of(camera) if self._rectified else np.eye(3)
 
 
 def _in_place(depth: np.ndarray, view: View) -> np.ndarray:
@@ -175,9 +187,16 @@ def _in_place(depth: np.ndarray, view: View) -> np.ndarray:
             raise Unusable('depth of another shape than the picture')
         depth = cv2.resize(depth, came, interpolation=cv2.INTER_NEAREST)
     if view.rectifier is not None:
-        depth = view.rectifier(depth)
+        depth = view.rectifier(depth) / _old_axis(view)
     size = view.image.shape[1::-1]
     return depth if size == came else cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
+
+
+def _old_axis(view: View) -> np.ndarray:
+    """Return how far a point lies along the axis that was, where it is 1 m away along the new."""
+    x, y = ray_planes(view.rectifier.intrinsics)
+    turn = view.rotation.astype(np.float32)
+    return turn[0, 2] * x + turn[1, 2] * y + turn[2, 2]
 
 
 def _without_distortion(camera: CameraModel) -> CameraModel:

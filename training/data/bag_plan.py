@@ -146,11 +146,13 @@ def _plan_depth(recording: Recording, settings: Settings, made: Plan,
                 images: dict[str, Candidate]) -> None:
     names = made.names
     try:
-        if not settings.registered:
+        if settings.registered:
+            made.names = replace(names, depth_info='')
+        else:
             made.pose = _pose(recording, names, images[names.image], images[names.depth])
         made.unit = find_unit(_messages(recording, names.depth), settings.depth_scale)
     except (NoTransform, WrongUnit) as error:
-        made.names = replace(names, depth='', depth_info='')
+        made.names = replace(made.names, depth='', depth_info='')
         made.notes.append(f'{names.depth}: {error}')
         return
     made.notes += [made.unit.note] * bool(made.unit.note)
