@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from depth_perception.inference import BackendError
-from depth_perception.inference.onnx_batch import Answer
+from depth_perception.inference.onnx_batch import NO_GAIN, Answer
 from depth_perception.inference.serving import ServingEngine
 from depth_perception.model_spec import ModelSpec
 
@@ -103,8 +103,7 @@ class Batcher:
         if self._engine.batch_refusal:
             return f'one image after the other: {self._engine.batch_refusal}'
         if self._engine.batch > 1 and not self._max_batch:
-            return ('one image after the other: the CPU gains nothing by more (max_batch_size '
-                    'overrides)')
+            return f'one image after the other: {NO_GAIN}'
         return 'one image after the other'
 
     def client(self) -> BatchClient:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from depth_perception.inference.image_input import set_batch
-from depth_perception.inference.onnx_engine import OnnxEngine
+from depth_perception.inference.onnx_engine import OnnxEngine, is_for_cpu
 from depth_perception.model_spec import ModelError, ModelSpec, load_graph
 from depth_perception.preprocessing import ImageError
 
@@ -18,6 +18,7 @@ _LOG = logging.getLogger(__name__)
 Answer = tuple[np.ndarray, 'np.ndarray | None']    # depth, confidence
 # Sums are ordered otherwise in a batch; a network that mixes its images is off by far more.
 TOLERANCE = 1e-3
+NO_GAIN = 'the CPU gains nothing by more (max_batch_size overrides)'
 
 
 class OnnxBatchEngine(OnnxEngine):
@@ -98,22 +99,25 @@ class OnnxBatchEngine(OnnxEngine):
 
 
 def plain_engine(path: Path, spec: ModelSpec, *, backend: str, threads: int,
-                 batch: int) -> tuple[OnnxEngine, str]:
+                 batch: int, batch_on_cpu: bool = True) -> tuple[OnnxEngine, str]:
     """ONNX Runtime for `batch` images, or for single ones and the reason.
+
+    Without `batch_on_cpu` the CPU gets the network as it is, which is loaded and tried sooner.
 
     Raises
     ------
     BackendError
         As OnnxEngine does.
     """
-    if batch > 1:
+    reason = ''
+    if batch > 1 and not batch_on_cpu and is_for_cpu(backend):
+        reason = NO_GAIN
+    elif batch > 1:
         try:
             return OnnxBatchEngine(path, spec, backend=backend, threads=threads, batch=batch), ''
         except ModelError as error:
             _LOG.warning('%s', error)
             reason = str(error)
-    else:
-        reason = ''
     return OnnxEngine(path, spec, backend=backend, threads=threads), reason
 
 

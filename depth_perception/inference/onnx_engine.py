@@ -180,6 +180,11 @@ def open_session(model: Path | bytes, backend: str,
     return session
 
 
+def is_for_cpu(backend: str) -> bool:
+    """Whether a backend means the CPU here; BackendError if it is not available."""
+    return _providers(backend, 0)[0] == _CPU
+
+
 def _providers(backend: str, threads: int) -> list[str | tuple[str, dict[str, str]]]:
     available = ort.get_available_providers()
     if backend == 'auto':

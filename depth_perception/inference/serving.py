@@ -74,6 +74,8 @@ class ServingEngine:
         Build anew, whatever the cache holds.
     batch : int
         Most images in one call, where model and engine allow more than one.
+    batch_on_cpu : bool
+        Whether ONNX Runtime on the CPU shall take them together as well.
 
     Raises
     ------
@@ -83,9 +85,11 @@ class ServingEngine:
 
     def __init__(self, path: Path, spec: ModelSpec, *, plain_backend: str = 'cpu',
                  threads: int = 0, store: EngineStore | None = None,
-                 force: bool = False, batch: int = 1) -> None:
+                 force: bool = False, batch: int = 1,
+                 batch_on_cpu: bool = True) -> None:
         self.spec = spec
-        self._path, self._threads, self._store, self._most = path, threads, store, batch
+        self._path, self._threads, self._store = path, threads, store
+        self._most, self._batch_on_cpu = batch, batch_on_cpu
         self._plain: Engine = self._open_plain(plain_backend)
         self._engine = self._plain
         self._next: Engine | None = None
@@ -200,7 +204,8 @@ class ServingEngine:
 
     def _open_plain(self, backend: str) -> Engine:
         engine, self.batch_refusal = plain_engine(
-            self._path, self.spec, backend=backend, threads=self._threads, batch=self._most)
+            self._path, self.spec, backend=backend, threads=self._threads, batch=self._most,
+            batch_on_cpu=self._batch_on_cpu)
         return engine
 
     def _on_cpu(self) -> bool:

@@ -47,12 +47,12 @@ class EngineParameters:
         0, 'CPU threads of the model; 0: one for each core', limits=(0, 256), at_configure=True)
 
 
-def settings_of(config: EngineParameters, batch: int = 1) -> EngineSettings:
-    """Give the parameters to what makes engines, for at most ``batch`` images in one call."""
+def settings_of(config: EngineParameters) -> EngineSettings:
+    """Give the parameters to what makes engines."""
     return EngineSettings(
         backend=config.backend, precision=config.precision, threads=config.threads,
         engine_file=config.engine_file_path, force=config.force_engine_update,
-        calibration=config.calibration_images, batch=batch)
+        calibration=config.calibration_images)
 
 
 def check_swap(old: ModelSpec, new: ModelSpec) -> None:
@@ -103,9 +103,9 @@ class EngineHost:
         self._refused = float('-inf')       # when a model was, on the steady clock [s]
         node.create_service(Trigger, '~/rebuild_engine', self._on_rebuild)
 
-    def open(self, config: EngineParameters, batch: int = 1) -> ServingEngine:
+    def open(self, config: EngineParameters, **more: object) -> ServingEngine:
         """
-        Make the engine that the parameters ask for, for at most ``batch`` images in one call.
+        Make the engine that the parameters, and ``more`` of EngineSettings, ask for.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class EngineHost:
         """
         self.close()
         self._loader.refusal = ''
-        self._engine = inference.serve(config.model, settings_of(config, batch))
+        self._engine = inference.serve(config.model, replace(settings_of(config), **more))
         self._model = self._wanted = config.model
         return self._engine
 

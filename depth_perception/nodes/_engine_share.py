@@ -56,7 +56,8 @@ class EngineShare:
         """Return an engine for a camera; ValueError as EngineHost.open."""
         if not self._users:
             most = min(config.max_batch_size or self._cameras, self._cameras)
-            engine = self._host.open(config, batch=most)
+            engine = self._host.open(config, batch=most,
+                                     batch_on_cpu=config.max_batch_size > 0)
             self._batcher = Batcher(engine, max_batch=config.max_batch_size,
                                     wait_s=config.batch_wait)
         self._users.add(user)

@@ -243,6 +243,17 @@ def test_on_the_cpu_images_run_one_after_the_other_unless_asked_for(engine_of):
     assert Batcher(engine_of(batch=1)).describe() == 'one image after the other'
 
 
+def test_where_no_batch_is_run_on_the_cpu_none_is_opened(make_model, monkeypatch):
+    def refuse(self):
+        raise AssertionError('the network is tried with two images')
+
+    monkeypatch.setattr(OnnxBatchEngine, '_check_apart', refuse)
+    engine = serve(str(make_model()), EngineSettings(backend='cpu', batch=4, batch_on_cpu=False))
+    assert engine.batch == 1
+    assert 'the CPU gains nothing' in Batcher(engine).describe()
+    engine.close()
+
+
 def test_a_tensorrt_engine_is_built_for_as_many_images_as_there_are_cameras(make_model):
     pytest.importorskip('tensorrt_rtx')
     model = str(make_model())
