@@ -90,6 +90,13 @@ def seen(graph, make_model) -> dict[str, set[tuple[str, str]]]:
         places = list(pool.map(start, runs[:len(NODES)]))
     places += map(start, runs[len(NODES):])
 
+    def discovered() -> bool:
+        # a service may be found before its node is
+        known = set(graph.probe.get_node_names_and_namespaces())
+        return set(places) <= known
+
+    graph.wait_for(discovered, what='all nodes')
+
     def union(name: str) -> set[tuple[str, str]]:
         return set().union(*(used(graph, node, space) for node, space in places if node == name))
 
