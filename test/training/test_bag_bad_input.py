@@ -246,6 +246,18 @@ def test_unequal_counts_are_told_and_pictures_without_depth_left_out(tmp_path):
     assert kept_of(strict) == 0
 
 
+def test_depth_that_found_no_picture_and_whose_clock_went_back_is_told(tmp_path):
+    def deep(i, t):  # every third came too early, and another clock stamped from the 20th on
+        shift = 60 * B.SECOND if i >= 20 else 200_000_000 if i % 3 == 0 else 0
+        return B.image(t - shift, B.millimetres(B.depth(i)), '16UC1')
+
+    bag = B.robot_bag(tmp_path / 'bag', count=30, deep=deep)
+    summary = prepare([bag], tmp_path / 'set', WHOLE)
+    assert kept_of(summary) == 13
+    assert '17 depth images have no picture of their time' in notes(summary)
+    assert 'the stamps of the depth went back 1 times' in notes(summary)
+
+
 def test_without_camera_info_the_field_of_view_must_be_given(tmp_path):
     bag = B.robot_bag(tmp_path / 'bag', count=5, camera=None)
     summary = prepare([bag], tmp_path / 'set', WHOLE)

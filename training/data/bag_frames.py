@@ -49,6 +49,7 @@ class FrameReader:
         self.recording, self.plan = recording, made
         self.unread = 0
         self._tolerance_ns = round(settings.tolerance * NS_PER_S)
+        self._pairer = Pairer(self._tolerance_ns)
         self._cameras = {name: Cameras() for name in (made.names.info, made.names.depth_info)}
         self._picture = PictureMaker(made.names.image, settings.width, settings.hfov_deg)
         self._depth = DepthMaker(made.names.depth, made.unit.factor, made.pose)
@@ -59,20 +60,25 @@ class FrameReader:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the cameras."""
-        return sorted({each.problem for each in self._cameras.values() if each.problem})
+        """What is wrong with the cameras, and with the stamps of the depth."""
+        found = sorted({each.problem for each in self._cameras.values() if each.problem})
+        alone, jumps = self._pairer.alone[1], self._pairer.jumps[1]
+        if alone:
+            found.append(f'{alone} depth images have no picture of their time')
+        if jumps:
+            found.append(f'the stamps of the depth went back {jumps} times')
+        return found
 
     def __iter__(self) -> Iterator[Frame]:
         names = self.plan.names
-        pairer = Pairer(self._tolerance_ns)
         for stamp_ns, message in self.stamped([names.image, names.depth]):
             if not names.depth:
                 yield Frame(stamp_ns, message, None)
                 continue
             side = int(message.topic == names.depth)
-            pairs = pairer.add(side, stamp_ns, (stamp_ns, message), len(message.data))
+            pairs = self._pairer.add(side, stamp_ns, (stamp_ns, message), len(message.data))
             yield from map(_frame, pairs)
-        yield from map(_frame, pairer.finish())
+        yield from map(_frame, self._pairer.finish())
 
     def stamped(self, topics: list[str]) -> Iterator[tuple[int, Stored]]:
         """Yield the messages of some topics with their stamps; take in the cameras on the way."""

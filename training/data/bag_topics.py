@@ -11,7 +11,6 @@ from training.data.root import DataError
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, FOCUS = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/JointState'
-TRANSFORMS = '/tf_static'
 SUFFIXES = ('/compressed', '/compressedDepth')
 # What the package's own nodes publish was predicted: never the truth, unless it is asked for.
 OWN_NODES = {'depth_node', 'focus_depth_node', 'point_cloud_node', 'stereo_view_node',
