@@ -6,6 +6,7 @@ A bag has to wait for the node that shall see all of it, and loading a model tak
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -22,6 +23,8 @@ REMIND_S = 10.0
 def main(argv: list[str] | None = None) -> int:
     """Wait, then become the command; 1 where that is impossible, 0 after Ctrl-C."""
     node_name, *command = sys.argv[1:] if argv is None else argv
+    # A shell starts what runs in its background with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if not wait_until_active(node_name):
             return 0
