@@ -307,6 +307,7 @@ def test_the_command_prints_a_table_and_says_whether_there_is_anything(tmp_path,
     assert (tmp_path / 'set/report.txt').read_text().splitlines()[-1] in said
     assert main([str(tmp_path / 'nothing'), '-o', str(tmp_path / 'empty')]) == 1
     assert 'nothing does not exist; give the folder' in capsys.readouterr().out
+    assert not (tmp_path / 'empty').exists()
 
 
 def test_another_width_in_the_same_data_set_is_refused(tmp_path):
@@ -326,6 +327,38 @@ def test_another_width_in_the_same_data_set_is_refused(tmp_path):
     (tmp_path / 'other/thesis.txt').write_text('mine')
     with pytest.raises(DataError, match='something that is no data set'):
         prepare([bag], tmp_path / 'other')
+
+
+def test_a_run_of_which_no_bag_can_be_used_decides_nothing(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=100)
+    typo = Settings(names=Names(image='/camera/image_rwa'))
+    for wrong, asked in ((tmp_path / 'bug', Settings()), (bag, typo)):
+        summary = prepare([wrong], tmp_path / 'set', asked)
+        assert not summary.counts and len(summary.rows) == 1 and notes(summary)
+    assert not (tmp_path / 'set').exists()
+    prepare([bag], tmp_path / 'set')
+    description = json.loads((tmp_path / 'set/dataset.json').read_text())
+    assert description['settings']['block_seconds'] == pytest.approx(4.95)  # 99 steps of 0.5 s
+    assert kept(prepare([tmp_path / 'bug'], tmp_path / 'set'))['train'] > 50  # what is there
+
+
+def test_a_bag_for_which_the_blocks_of_the_data_set_are_short_is_told_of(tmp_path):
+    first = B.robot_bag(tmp_path / 'one', count=5)
+    second = B.robot_bag(tmp_path / 'two', count=25, rate=0.4, rgb=lambda i, t: B.image(
+        t, B.picture(100 + i), 'rgb8'))
+    prepare([first], tmp_path / 'set')
+    said = 'blocks of 6 s would fit it, and the data set has some of 2 s'
+    assert said in notes(prepare([second], tmp_path / 'set'))
+    assert 'would fit' not in notes(prepare([first, second], tmp_path / 'both'))
+
+
+def test_a_gap_that_is_given_again_alone_is_no_change(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=100)
+    prepare([bag], tmp_path / 'set', Settings(gap_seconds=3.0))
+    short = B.robot_bag(tmp_path / 'short', count=3)
+    prepare([short], tmp_path / 'set', Settings(gap_seconds=3.0))  # its own blocks would be 2 s
+    with pytest.raises(DataError, match='gaps of 3 s'):
+        prepare([bag], tmp_path / 'set', Settings(gap_seconds=2.5))
 
 
 @pytest.mark.parametrize('changes', [{'split': 'dev'}, {'width': -1}, {'hfov_deg': 200.0},

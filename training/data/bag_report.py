@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from training.data.bag_writer import DESCRIPTION
 from training.data.splits import SPLITS
 
 FILE = 'report.txt'
@@ -16,12 +17,17 @@ FILE_WIDTH = 140  # columns
 
 
 def show(summary: Any, output: Path) -> None:
-    """Print the table of a prepare.Summary, and write it to report.txt of the data set."""
-    with (output / FILE).open('w') as file:
-        for console in (Console(), Console(file=file, width=FILE_WIDTH)):
-            console.print(_table(summary))
-            for line in _lines(summary, output):
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+    """Print the table of a prepare.Summary, and write it to report.txt where a data set is."""
+    _print(Console(), summary, output)
+    if (output / DESCRIPTION).exists():
+        with (output / FILE).open('w') as file:
+            _print(Console(file=file, width=FILE_WIDTH), summary, output)
+
+
+def _print(console: Console, summary: Any, output: Path) -> None:
+    console.print(_table(summary))
+    for line in _lines(summary, output):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(summary: Any) -> Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 import hashlib
 import logging
@@ -20,7 +20,7 @@ import sys
 
 from tqdm import tqdm
 
-from training.data.bag_blocks import Blocks, Clock
+from training.data.bag_blocks import AUTO, Blocks, Clock
 from training.data.bag_convert import Converter, Tally
 from training.data.bag_files import NotABag, Recording
 from training.data.bag_frames import FrameReader
@@ -92,55 +92,70 @@ def prepare(bags: Sequence[Path], output: Path, settings: Settings = DEFAULTS) -
     """
     rename, scratch = renamer(settings.maps), output / SCRATCH
     rows: list[Row] = []
-    opened: list[Recording] = []
+    planned: list[tuple[Recording, Plan]] = []
     try:
         for number, path in enumerate(bags):
-            try:
-                opened.append(Recording(Path(path), scratch / str(number), rename))
-            except NotABag as error:
-                rows.append(Row(Path(path).name, notes=[str(error)]))
+            found = _look(Path(path), scratch / str(number), rename, settings)
+            if isinstance(found, Row):
+                rows.append(found)
             else:
-                opened[-1].close()
+                planned.append(found)
+        # A bag that cannot be used says nothing of how long blocks should be.
+        if not planned and stored_settings(output) is None:
+            return Summary(rows, {})
         # Recordings in the order of their time, so that what follows on another is seen to.
-        opened.sort(key=lambda each: each.start_ns)
-        writer, blocks = _data_set(output, opened, settings)
+        planned.sort(key=lambda each: each[0].start_ns)
+        writer, blocks = _data_set(output, [recording for recording, _ in planned], settings)
         clock = Clock(blocks.gap_s)
-        for recording in opened:
+        for recording, made in planned:
             clock.next_bag(recording.start_ns)
-            rows.append(_convert(recording, writer, blocks, clock, settings))
+            rows.append(_convert(recording, made, writer, blocks, clock, settings))
             recording.close()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Summary(rows, writer.table())
 
 
+def _look(path: Path, scratch: Path, rename: Callable[[str], str],
+          settings: Settings) -> tuple[Recording, Plan] | Row:
+    """Open a bag and plan what is made of it; the row of one that cannot be used."""
+    try:
+        recording = Recording(path, scratch, rename)
+    except NotABag as error:
+        return Row(path.name, notes=[str(error)])
+    try:
+        return recording, plan(recording, settings)
+    except TopicError as error:
+        return Row(recording.name, notes=[*recording.notes, str(error)])
+    finally:
+        recording.close()
+
+
 def _data_set(output: Path, recordings: Sequence[Recording],
               settings: Settings) -> tuple[DataSetWriter, Blocks]:
     """Open the data set; its blocks of time are those that it began with."""
     known = stored_settings(output)
-    durations = [max(0, each.end_ns - each.start_ns) / 1e9 for each in recordings]
-    blocks = Blocks.fitting(durations, settings.block_seconds, settings.gap_seconds)
     if known:
-        kept = Blocks(known['block_seconds'], known['gap_seconds'])
-        asked = settings.block_seconds, settings.gap_seconds
-        if asked not in ((0, None), (kept.block_s, kept.gap_s), (kept.block_s, None)):
-            raise DataError(f'{output} has blocks of {kept.block_s:g} s with gaps of '
-                            f'{kept.gap_s:g} s; leave them so, or name another folder with -o')
-        blocks = kept
+        blocks = Blocks(known['block_seconds'], known['gap_seconds'])
+        if (settings.block_seconds not in (0, blocks.block_s)
+                or settings.gap_seconds not in (None, blocks.gap_s)):
+            raise DataError(f'{output} has blocks of {blocks.block_s:g} s with gaps of '
+                            f'{blocks.gap_s:g} s; leave them so, or name another folder with -o')
+    else:
+        blocks = Blocks.fitting(map(_seconds, recordings), settings.block_seconds,
+                                settings.gap_seconds)
     same = {'width': settings.width, 'block_seconds': blocks.block_s,
             'gap_seconds': blocks.gap_s}
     return DataSetWriter(output, same), blocks
 
 
-def _convert(recording: Recording, writer: DataSetWriter, blocks: Blocks, clock: Clock,
-             settings: Settings) -> Row:
-    row = Row(recording.name)
-    try:
-        made = plan(recording, settings)
-    except TopicError as error:
-        row.notes = [*recording.notes, str(error)]
-        return row
-    row.kind, row.topics = made.kind, list(made.names.read)
+def _seconds(recording: Recording) -> float:
+    return max(0, recording.end_ns - recording.start_ns) / 1e9
+
+
+def _convert(recording: Recording, made: Plan, writer: DataSetWriter, blocks: Blocks,
+             clock: Clock, settings: Settings) -> Row:
+    row = Row(recording.name, made.names.read, made.kind)
     fingerprint = recording.fingerprint()
     key = _key(recording, fingerprint, made, settings)
     known = writer.bags.setdefault(key, {
@@ -158,6 +173,11 @@ def _convert(recording: Recording, writer: DataSetWriter, blocks: Blocks, clock:
     with tqdm(total=count, desc=row.name, unit='picture') as bar:
         row.tally = converter.run(bar.update)
     row.notes = [*recording.notes, *made.notes, *frames.problems]
+    fits_s = Blocks.fitting([_seconds(recording)]).block_s
+    if settings.split == AUTO and not settings.block_seconds and blocks.block_s < fits_s / 2:
+        row.notes.append(f'blocks of {fits_s:g} s would fit it, and the data set has some of '
+                         f'{blocks.block_s:g} s: its splits lie close together; another folder '
+                         'has blocks of its own')
     if clock.jumps > jumps:
         row.notes.append(f'the clock jumped {clock.jumps - jumps} times')
     if frames.unread:
