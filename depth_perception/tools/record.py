@@ -7,6 +7,8 @@ up, then reads back what it wrote.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 import re
 import signal
@@ -93,22 +95,33 @@ def run(topics: list[str], output: Path, seconds: float, split_size: int, disk_b
     if output.exists():
         raise FileExistsError(f'{output} exists; name another folder with -o')
     keep_big_blocks()
-    # Both ways of being stopped end the recording in order; rclpy's own would end the context.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node('depth_perception_record', start_parameter_services=False)
-    bag = SplitBag(output, limits)
-    recorder = LiveRecorder(node, bag, topics, is_wanted)
-    end = time.monotonic() + (seconds or float('inf'))
-    try:
-        recorder.spin(lambda: time.monotonic() > end)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        bag.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with signals_collected() as signals:
+        # rclpy's own handlers would end the context.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node('depth_perception_record', start_parameter_services=False)
+        bag = SplitBag(output, limits)
+        recorder = LiveRecorder(node, bag, topics, is_wanted)
+        end = time.monotonic() + (seconds or float('inf'))
+        try:
+            recorder.spin(lambda: bool(signals) or time.monotonic() > end)
+        finally:
+            bag.close()
+            node.destroy_node()
+            rclpy.try_shutdown()
     return _finish(bag, recorder, check)
+
+
+@contextmanager
+def signals_collected() -> Iterator[list[int]]:
+    """Only note Ctrl-C and SIGTERM in a list: an exception could cut a write in two."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number))
+              for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _finish(bag: SplitBag, recorder: LiveRecorder, check: bool) -> int:

@@ -157,7 +157,7 @@ class LiveRecorder:
                 if not counts.get(name) and name not in TRANSFORMS]
 
     def spin(self, is_over: Callable[[], bool]) -> None:
-        """Record until it is over, the bag is full, or Ctrl-C."""
+        """Record until it is over or the bag is full, then what has arrived by then."""
         look = tell = 0.0
         while not (is_over() or self._bag.full) and rclpy.ok():
             now = time.monotonic()
@@ -168,6 +168,8 @@ class LiveRecorder:
                 self._tell()
                 tell = now + TELL_S
             rclpy.spin_once(self._node, timeout_sec=0.1)
+        for _ in range(QUEUE_DEPTH * len(self._subscriptions)):
+            rclpy.spin_once(self._node, timeout_sec=0)
 
     def _tell(self) -> None:
         counts = self._bag.counts

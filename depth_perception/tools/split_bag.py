@@ -119,7 +119,10 @@ class SplitBag:
     @property
     def counts(self) -> dict[str, int]:
         """Messages of each topic that the files hold."""
-        total = sum((each.counts for each in self._files), Counter())
+        return self._counts(self._files)
+
+    def _counts(self, files: Sequence[_File]) -> dict[str, int]:
+        total = sum((each.counts for each in files), Counter())
         return {name: total[name] for name in self._topics}
 
     def add_topic(self, name: str, type_name: str, qos: Sequence[Qos] = ()) -> None:
@@ -162,16 +165,16 @@ class SplitBag:
         Raises
         ------
         RecordingError
-            The disk is full; what was written before is there.
+            The disk is full or gone; what was written before is there.
         """
         try:
             self._close_file()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an error has closed it before
             raise RecordingError(f'{self._files[-1].path} could not be finished ({error}); all '
                                  'of it but the end can be read') from error
         if len(self._files) > 1 and not self._files[-1].counts:
+            self._describe(self._files[:-1])
             self._files.pop().path.unlink()
-            self._describe()
 
     def _write(self, topic: str, log_ns: int, data: bytes) -> None:
         file = self._files[-1]
@@ -185,6 +188,8 @@ class SplitBag:
         limits = self.limits
         while (limits.keep == 'newest' and self.size > limits.budget_bytes
                and len(self._files) > 1):
+            # The description first: cut off in between, it names no file that is gone.
+            self._describe(self._files[1:-1])
             self._files.pop(0).path.unlink()
         if limits.budget_bytes and self.size > limits.budget_bytes:
             self.full = f'the budget of {limits.budget_bytes / GB:g} GB is used up'
@@ -220,16 +225,16 @@ class SplitBag:
         size = self._stream.tell()
         self._stream.close()
         self._files[-1].size = size
-        self._describe()
+        self._describe(self._files)
 
-    def _describe(self) -> None:
-        start = min(each.start_ns for each in self._files)
-        length = max(0, max(each.end_ns for each in self._files) - start)
-        counts = self.counts
+    def _describe(self, files: Sequence[_File]) -> None:
+        start = min((each.start_ns for each in files), default=0)
+        length = max(0, max((each.end_ns for each in files), default=0) - start)
+        counts = self._counts(files)
         content = {
             'version': BAG_VERSION, 'storage_identifier': 'mcap', 'ros_distro': '',
             **_span(start, length, sum(counts.values())),
-            'relative_file_paths': [each.path.name for each in self._files],
+            'relative_file_paths': [each.path.name for each in files],
             'topics_with_message_count': [{'message_count': counts[name], 'topic_metadata': {
                 'name': name, 'type': topic.type, 'serialization_format': 'cdr',
                 'offered_qos_profiles': topic.qos, 'type_description_hash': topic.digest}}
@@ -237,7 +242,7 @@ class SplitBag:
             'compression_format': '', 'compression_mode': '', 'custom_data': None,
             'files': [{'path': each.path.name, **_span(
                 each.start_ns, max(0, each.end_ns - each.start_ns), each.counts.total())}
-                for each in self._files]}
+                for each in files]}
         partial = self.folder / 'metadata.yaml.partial'
         partial.write_text(yaml.safe_dump({'rosbag2_bagfile_information': content}))
         partial.replace(self.folder / 'metadata.yaml')

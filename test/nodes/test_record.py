@@ -58,6 +58,35 @@ def test_what_live_nodes_publish_is_recorded_and_prepared_for_training(
     assert np.isfinite(first.depth).mean() > 0.9
 
 
+def test_what_has_arrived_by_the_end_is_written(domain_ids, tmp_path):
+    import rclpy
+    from std_msgs.msg import String
+
+    from depth_perception.tools.recorder import LiveRecorder
+    from depth_perception.tools.split_bag import Limits, SplitBag
+
+    rclpy.init(domain_id=domain_ids())
+    node, bag = rclpy.create_node('recorder'), SplitBag(tmp_path / 'drive', Limits())
+    publisher = node.create_publisher(String, '/said', 50)
+    recorder = LiveRecorder(node, bag, ['/said'], lambda name, kind: False)
+
+    def is_over():
+        if not publisher.get_subscription_count():
+            return False
+        for number in range(20):
+            publisher.publish(String(data=str(number)))
+        publisher.wait_for_all_acked()
+        return True
+
+    try:
+        recorder.spin(is_over)
+    finally:
+        bag.close()
+        node.destroy_node()
+        rclpy.shutdown()
+    assert bag.counts == {'/said': 20}
+
+
 @pytest.mark.parametrize('number', [
     signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_recording_that_is_interrupted_is_finished_first(

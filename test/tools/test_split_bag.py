@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -23,7 +25,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 import yaml
 
-from depth_perception.tools.record import byte_count, is_wanted
+from depth_perception.tools.record import byte_count, is_wanted, signals_collected
 from depth_perception.tools.split_bag import Limits, RecordingError, SplitBag, verify
 
 STORE = get_typestore(Stores.LATEST)
@@ -102,6 +104,41 @@ def test_the_newest_can_be_kept_and_what_was_said_once_stays(tmp_path):
         first = next(iter(reader.messages()))
     assert stamps[-1] == 39 * SECOND and stamps[0] > 20 * SECOND
     assert first[0].topic == '/tf_static' and bytes(first[2]) == NO_TRANSFORM
+
+
+def test_the_description_names_no_file_that_was_removed(tmp_path, monkeypatch):
+    named, unlink = [], Path.unlink
+
+    def noted(path, *arguments, **more):
+        content = yaml.safe_load((path.parent / 'metadata.yaml').read_text())
+        named.append((path.name, content['rosbag2_bagfile_information']['relative_file_paths']))
+        unlink(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, 'unlink', noted)
+    record(tmp_path / 'drive', 40, split_bytes=1_000_000, budget_bytes=3_000_000, keep='newest')
+    assert len(named) > 3
+    assert all(removed not in files for removed, files in named)
+    assert named[2][1]  # the others are there
+
+
+def test_a_folder_that_is_taken_away_is_told_at_the_end(tmp_path):
+    bag = SplitBag(tmp_path / 'drive', Limits(split_bytes=1_000_000, reserve_bytes=FREE))
+    bag.add_topic('/image', IMAGE)
+    shutil.rmtree(bag.folder)
+    for number in range(12):
+        bag.write('/image', number, picture(number))
+    assert 'nothing more could be written' in bag.full
+    with pytest.raises(RecordingError, match='could not be finished'):
+        bag.close()
+
+
+def test_signals_are_noted_and_cut_nothing():
+    before = signal.getsignal(signal.SIGINT)
+    with signals_collected() as came:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+    assert came == [signal.SIGINT, signal.SIGTERM, signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_disk_that_fills_up_stops_the_recording(tmp_path):
