@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+import math
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,11 @@ def compare(
     Returns
     -------
     dict
-        ``frames``; ``before``, ``after`` and (with `median_m`) ``median_depth``: the mean of each
-        metric; ``difference``: that of AbsRel, after less before, with ``lo`` and ``hi``, its
-        95 % bootstrap interval over pictures. Without a picture that counts ``frames`` alone.
+        ``frames``; ``without_prediction``: how many of them got none, by network; ``before``,
+        ``after`` and (with `median_m`) ``median_depth``: the mean of each metric over the others,
+        NaN where there is none; ``difference``: that of AbsRel, after less before, with ``lo``
+        and ``hi``, its 95 % bootstrap interval over pictures. Without a picture that counts
+        ``frames`` alone.
     """
     predict = {who: predictor(TorchEngine(network.eval(), model_spec(config, network, '')))
                for who, network in networks.items()}
@@ -73,12 +76,14 @@ def compare_pictures(networks: Mapping[str, nn.Module], data: Dataset) -> dict[s
     """
     rows: dict[str, list[dict[str, float]]] = {}
     for batch in DataLoader(data, batch_size=1):
+        found = {}
         for who, network in networks.items():
             with torch.inference_mode():
                 prediction = network(*inputs_of(network, batch))
-                found = float(residuals(network, prediction, batch)[0])
-            if np.isfinite(found):
-                rows.setdefault(who, []).append({PHOTOMETRIC: found})
+                found[who] = float(residuals(network, prediction, batch)[0])
+        if np.isfinite(list(found.values())).any():
+            for who, error in found.items():
+                rows.setdefault(who, []).append({PHOTOMETRIC: error})
     return summary(rows, PHOTOMETRIC)
 
 
@@ -88,7 +93,8 @@ def summary(
     """Means and the paired difference; see :func:`compare`."""
     if not rows or not rows[BEFORE]:
         return {'frames': 0}
-    found: dict[str, Any] = {'frames': len(rows[BEFORE])}
+    found: dict[str, Any] = {'frames': len(rows[BEFORE]), 'without_prediction': {
+        who: sum(math.isnan(x[metric]) for x in rows[who]) for who in (BEFORE, AFTER)}}
     for who, pictures in rows.items():
         found[who] = {name: _mean(x[name] for x in pictures) for name in pictures[0]}
     gained = [b[metric] - a[metric] for a, b in zip(rows[BEFORE], rows[AFTER], strict=True)]
@@ -98,7 +104,8 @@ def summary(
 
 
 def _mean(values: Iterable[float]) -> float:
-    return float(np.nanmean(list(values)))
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def change(compared: Mapping[str, Any], metric: str = 'abs_rel') -> float | None:

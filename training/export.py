@@ -42,7 +42,7 @@ from training.data.splits import load_splits
 from training.export_graph import ExportError, export_onnx, exportable, fix_size
 from training.export_inputs import network_inputs, stack_of
 from training.models.low_rank import merge_low_rank
-from training.provenance import provenance, rounded
+from training.provenance import provenance, rounded, training_data
 
 log = logging.getLogger(__name__)
 
@@ -170,28 +170,18 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         draft = Path(scratch) / path.name
         export_onnx(network, draft)
-        spec = model_spec(config, network, _sources(trained), trained.blur_scale_range)
+        spec = model_spec(config, network, training_data(trained), trained.blur_scale_range)
         write_spec(draft, replace(spec, accuracy=_accuracy(trained), provenance=provenance(
             trained.config, trained.comparison)))
         worst = compare(network, draft, pictures)
         run_once(draft, pictures[0])
-        os.replace(draft, path)
-    safetensors.torch.save_file(weights, path.with_suffix('.safetensors'))
-    path.with_suffix('.yaml').write_text(yaml.safe_dump(trained.config, sort_keys=False))
+        safetensors.torch.save_file(weights, draft.with_suffix('.safetensors'))
+        draft.with_suffix('.yaml').write_text(yaml.safe_dump(trained.config, sort_keys=False))
+        for suffix in ('.safetensors', '.yaml', '.onnx'):  # the model is found by the last
+            os.replace(draft.with_suffix(suffix), path.with_suffix(suffix))
     log.info('%s: differs from torch by at most %.1e over %d pictures', path, worst,
              len(pictures))
     return path
-
-
-def _sources(trained: Checkpoint) -> str:
-    told = trained.config.get('provenance', {})
-    if 'started_from' not in told:
-        return ', '.join(trained.sources)
-    data = told['data']
-    measured = '' if data['labels'] == 'measured' else ' (depth estimated, not measured)'
-    new = [f"{data['name']}{measured}" if source == data['kind'] else source
-           for source in trained.sources]
-    return f"{told['started_from']['training_data']}; then {', '.join(new)}"
 
 
 def _accuracy(trained: Checkpoint) -> dict[str, dict[str, float]]:

@@ -96,7 +96,8 @@ def source(settings: FineTune, start: Start) -> tuple[str, str]:
     output = Path(settings.output) / 'labels'
     log.info('%s has no depth: %s labels it, into %s', settings.data, start.name, output)
     videos = {split: opened.video(split) for split in SPLITS}
-    label(videos, teacher(start), output, Path(settings.data).resolve().name)
+    label(videos, teacher(start), output, {'name': Path(settings.data).resolve().name,
+                                           'manifest_sha256': _manifest_sha256(settings.data)})
     return SELF_LABELLED, str(output)
 
 
@@ -119,10 +120,13 @@ def describe(folder: str, kind: str, root: str) -> dict[str, Any]:
     if is_set(folder):
         opened = open_set(folder)
         bags = [{key: bag[key] for key in OF_A_BAG if key in bag} for bag in opened.bags]
-        manifest = (Path(folder) / MANIFEST).read_bytes()
         told |= {'bags': bags, 'frames': opened.counts,
-                 'manifest_sha256': hashlib.sha256(manifest).hexdigest()}
+                 'manifest_sha256': _manifest_sha256(folder)}
     return told
+
+
+def _manifest_sha256(folder: str) -> str:
+    return hashlib.sha256((Path(folder) / MANIFEST).read_bytes()).hexdigest()
 
 
 def held_out(config: Config, count: int) -> tuple[str, Dataset]:
@@ -181,9 +185,14 @@ def judge(found: dict[str, Any]) -> dict[str, Any]:
         if not where['frames']:
             return {'worse': True, 'reason': 'no held-out picture has a neighbour that moved '
                     'enough, so that nothing tells whether it became better'}
+    had, has = (where['without_prediction'][who] for who in (BEFORE, AFTER))
+    if has > had:
+        return {'worse': True, 'reason': f"{has} of {where['frames']} held-out frames get no "
+                f'prediction, of what it started from {had}'}
     before, after = (where[who][metric] for who in (BEFORE, AFTER))
-    return {'worse': after > before, 'reason': f"{what} on {where['frames']} held-out frames is "
-            f'{after:.4f}, was {before:.4f}'}
+    # NaN is worse as well.
+    return {'worse': not after <= before, 'reason': f"{what} on {where['frames']} held-out frames "
+            f'is {after:.4f}, was {before:.4f}'}
 
 
 def _rehearsal(config: Config, count: int) -> Dataset:

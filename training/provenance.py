@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 import subprocess
 from typing import Any, NamedTuple
 
 from depth_perception.model_spec import ModelError, find_model, read_spec
-from training.checkpoint import CheckpointError, read_checkpoint
+from training.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from training.config import Config, ConfigError, config_from, load_config
 from training.data.root import REPOSITORY
 
@@ -27,7 +28,8 @@ class Start(NamedTuple):
     weights : str
         File of its weights, for `training.checkpoint.load_init`.
     told : dict
-        What a contract says of it: name, weights_sha256, training_data.
+        What a contract says of it: name, weights_sha256 (of a checkpoint that of the file),
+        training_data, and started_from where it was fine-tuned itself.
     """
 
     name: str
@@ -51,8 +53,10 @@ def read_start(init: str) -> Start:
     if Path(init).suffix == '.ckpt':
         checkpoint = read_checkpoint(init)
         config = config_from(checkpoint.config)
-        told = {'name': config.name, 'training_data': ', '.join(checkpoint.sources)}
-        return Start(config.name, config, init, told)
+        told = {'name': config.name,
+                'weights_sha256': hashlib.sha256(Path(init).read_bytes()).hexdigest(),
+                'training_data': training_data(checkpoint)}
+        return Start(config.name, config, init, told | _origin(config.provenance))
     try:
         path = find_model(Path(init).with_suffix('.onnx') if Path(init).suffix else init)
         spec = read_spec(path)
@@ -65,10 +69,25 @@ def read_start(init: str) -> Start:
                 'weights and the config that training.export writes beside the ONNX file')
     told = {'name': spec.name, 'weights_sha256': spec.weights_sha256,
             'training_data': spec.training_data}
-    if spec.provenance.get('started_from'):
-        told['started_from'] = spec.provenance['started_from']
     config = load_config(path.with_suffix('.yaml'))
-    return Start(path.stem, config, str(path.with_suffix('.safetensors')), told)
+    return Start(path.stem, config, str(path.with_suffix('.safetensors')),
+                 told | _origin(spec.provenance))
+
+
+def _origin(told: dict[str, Any]) -> dict[str, Any]:
+    return {'started_from': told['started_from']} if told.get('started_from') else {}
+
+
+def training_data(trained: Checkpoint) -> str:
+    """Tell what a checkpoint was trained on, with what it started from, as contracts have it."""
+    told = trained.config.get('provenance', {})
+    if 'started_from' not in told:
+        return ', '.join(trained.sources)
+    data = told['data']
+    measured = '' if data['labels'] == 'measured' else ' (depth estimated, not measured)'
+    new = [f"{data['name']}{measured}" if source == data['kind'] else source
+           for source in trained.sources]
+    return f"{told['started_from']['training_data']}; then {', '.join(new)}"
 
 
 def commit() -> str:

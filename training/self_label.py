@@ -13,7 +13,7 @@ Nothing of this is a measurement, and labels.json of the result says so.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 import logging
 import math
@@ -187,10 +187,13 @@ def label_video(video: Video, engine: Engine, path: Path) -> dict[str, int]:
     return {'frames': count, 'with_neighbours': posed}
 
 
-def label(videos: dict[str, Video], engine: Engine, output: Path, source: str) -> dict:
+def label(
+    videos: dict[str, Video], engine: Engine, output: Path, source: Mapping[str, str]
+) -> dict:
     """Label every split into the folder `output` and return what labels.json says.
 
-    Labels that lie there of the same teacher and `source` are kept.
+    `source` is the name of the data set and the manifest_sha256 of its pictures. Labels that lie
+    there of the same teacher and source are kept.
 
     Raises
     ------
@@ -204,7 +207,7 @@ def label(videos: dict[str, Video], engine: Engine, output: Path, source: str) -
     told = {'labels': f'estimated by {spec.name}, not measured; their scale is that of '
                       f'{spec.name} by the calibration of the camera',
             'teacher': {'name': spec.name, 'weights_sha256': spec.weights_sha256},
-            'source': source}
+            'source': dict(source)}
     file = output / DESCRIPTION
     if file.exists():
         old = json.loads(file.read_text())
@@ -213,7 +216,7 @@ def label(videos: dict[str, Video], engine: Engine, output: Path, source: str) -
         raise DataError(f'{output} holds labels of other pictures or of another model; delete it '
                         'or name another output')
     if not any(len(video.names) for video in videos.values()):
-        raise DataError(f'{source} has no picture to label')
+        raise DataError(f'{source["name"]} has no picture to label')
     output.mkdir(parents=True, exist_ok=True)
     found = {split: label_video(video, engine, output / f'{split}.npy')
              for split, video in videos.items()}

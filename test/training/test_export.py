@@ -134,6 +134,36 @@ def test_a_failed_export_leaves_the_old_model_in_place(checkpoint, tmp_path, mon
     assert len(list(path.parent.iterdir())) == 1
 
 
+@pytest.mark.parametrize('writes', ['safetensors.torch.save_file', 'yaml.safe_dump'])
+def test_a_disk_that_fills_up_at_the_end_leaves_the_old_set_in_place(
+        checkpoint, tmp_path, monkeypatch, writes):
+    def full(*_, **__):
+        raise OSError('No space left on device')
+
+    folder = tmp_path / 'models'
+    folder.mkdir()
+    for suffix in ('onnx', 'safetensors', 'yaml'):
+        (folder / f'tiny.{suffix}').write_bytes(b'old')
+    monkeypatch.setattr(writes, full)
+    with pytest.raises(OSError, match='No space'):
+        export(CONFIG, checkpoint, folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == dict.fromkeys(
+        ('tiny.onnx', 'tiny.safetensors', 'tiny.yaml'), b'old')
+
+
+def test_the_model_is_seen_after_its_weights_and_config(checkpoint, tmp_path, monkeypatch):
+    from os import replace
+    seen = []
+
+    def noted(source, target):
+        seen.append(str(target).rpartition('.')[2])
+        replace(source, target)
+
+    monkeypatch.setattr(module.os, 'replace', noted)
+    export(CONFIG, checkpoint, tmp_path / 'models')
+    assert seen[-1] == 'onnx' and set(seen[-3:]) == {'safetensors', 'yaml', 'onnx'}
+
+
 def test_a_network_in_training_mode_is_not_exported(tmp_path):
     with pytest.raises(ExportError, match='eval'):
         module.export_onnx(tiny(), tmp_path / 'x.onnx')

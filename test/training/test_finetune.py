@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
+import math
 from pathlib import Path
 
 import cv2
@@ -119,16 +121,21 @@ def test_a_fine_tuned_model_is_compared_on_the_test_frames_and_exported(
     assert spec.accuracy == {'kitchen, held out': pytest.approx(
         found['held_out']['after'], abs=6e-5)}
     told = spec.provenance
-    assert told['started_from'] == {'name': 'base', 'training_data': 'rooms'}
+    assert told['started_from'] == {
+        'name': 'base', 'training_data': 'rooms',
+        'weights_sha256': hashlib.sha256(base.read_bytes()).hexdigest()}
     assert told['data'] == {'name': 'kitchen', 'kind': 'folder', 'labels': 'measured'}
     assert told['metrics']['gain'] == round(found['gain'], 4)
     assert told['recipe'] == 'finetune.yaml'
     assert told['config']['loss']['relative'] is True
     assert str(tmp_path) not in json.dumps(told)
-    # it can be started from again
-    again = read_start(str(path))
+    # it can be started from again, and its checkpoint, too
+    again, checkpoint = read_start(str(path)), read_start(str(tuned))
     assert again.weights == str(path.with_suffix('.safetensors'))
-    assert again.told['started_from']['name'] == 'base'
+    for start in (again, checkpoint):
+        assert start.told['started_from'] == told['started_from']
+        assert start.told['training_data'] == 'rooms; then kitchen'
+    assert checkpoint.told['weights_sha256'] == hashlib.sha256(tuned.read_bytes()).hexdigest()
 
 
 def two_frames():
@@ -258,10 +265,31 @@ def test_the_difference_is_that_of_pairs():
             'after': [{'abs_rel': 0.3}, {'abs_rel': 0.1}]}
     found = summary(rows)
     assert found['frames'] == 2
+    assert found['without_prediction'] == {'before': 0, 'after': 0}
     assert found['difference'] == pytest.approx({'abs_rel': -0.1, 'lo': -0.1, 'hi': -0.1})
     assert change(found) == pytest.approx(0.2 / 0.3 - 1)
     assert summary({}) == {'frames': 0}
     assert change({'frames': 0}) is None
+
+
+@pytest.mark.parametrize('after, reason', [
+    # better where it says anything
+    ([0.1, math.nan], '1 of 2 held-out frames get no prediction, of what it started from 0'),
+    ([math.nan, math.nan], '2 of 2 held-out frames get no prediction'),
+    ([0.5, 0.5], 'AbsRel on 2 held-out frames is 0.5000, was 0.3000')])
+def test_a_model_that_says_nothing_is_worse(after, reason):
+    found = summary({'before': [{'abs_rel': 0.4}, {'abs_rel': 0.2}],
+                     'after': [{'abs_rel': x} for x in after]})
+    verdict = module.judge({'held_out': found})
+    assert verdict['worse'] and verdict['reason'].startswith(reason)
+
+
+def test_pictures_that_neither_model_says_anything_of_do_not_decide():
+    rows = {who: [{'abs_rel': x}, {'abs_rel': math.nan}]
+            for who, x in (('before', 0.4), ('after', 0.3))}
+    assert not module.judge({'held_out': summary(rows)})['worse']
+    nothing = summary({who: [{'abs_rel': math.nan}] for who in rows})
+    assert module.judge({'held_out': nothing})['worse']
 
 
 def test_provenance_keeps_no_folder_of_the_machine():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -36,10 +37,12 @@ from training.losses.photometric import (
 )
 from training.models import MODELS
 from training.models.realtime_unet import tiny
+from training.provenance import read_start
 from training.self_label import _Seen, fused, label, stored_size, transferred
 from training.self_task import metres_of, neighbours_of
 
 CAMERA = Intrinsics.from_hfov(240, 180, 63)
+DRIVE = {'name': 'drive', 'manifest_sha256': '12'}
 
 
 @pytest.fixture(scope='module')
@@ -104,7 +107,7 @@ def labelled(walk, spec, tmp_path_factory):
     images, depths, _ = walk
     folder = tmp_path_factory.mktemp('labels')
     told = label({'train': Walk(images), 'val': Walk(images), 'test': Nothing()},
-                 Oracle(depths, spec), folder, 'drive')
+                 Oracle(depths, spec), folder, DRIVE)
     return folder, told
 
 
@@ -179,13 +182,14 @@ def test_labels_say_what_they_are_and_neighbours_stay_within_a_stretch_of_time(l
     assert (records['motions'][without] == 0).all()
     # made already: the engine is not asked again
     engine = Oracle([], spec)
-    assert label({}, engine, folder, 'drive') == told
-    with pytest.raises(DataError, match='labels of other pictures'):
-        label({}, engine, folder, 'another drive')
+    assert label({}, engine, folder, DRIVE) == told
+    for other in ({'name': 'another drive'}, {'manifest_sha256': 'more pictures'}):
+        with pytest.raises(DataError, match='labels of other pictures'):
+            label({}, engine, folder, DRIVE | other)
     with pytest.raises(DataError, match='drive has no picture'):
-        label({'train': Nothing()}, engine, folder / 'new', 'drive')
+        label({'train': Nothing()}, engine, folder / 'new', DRIVE)
     with pytest.raises(DataError, match='relative depth'):
-        label({}, Oracle([], dataclasses.replace(spec, output_kind='relative')), folder, 'drive')
+        label({}, Oracle([], dataclasses.replace(spec, output_kind='relative')), folder, DRIVE)
 
 
 def test_large_pictures_are_shrunk_with_their_camera():
@@ -361,6 +365,12 @@ def test_a_recording_without_depth_is_labelled_and_judged_by_its_neighbours(
     assert [bag['name'] for bag in told['bags']] == ['train_bag', 'val_bag']
     assert told['frames']['colour']['train'] == told['counts']['train'] == 6
     assert told['with_neighbours']['train'] >= 4
+    labels = json.loads((tmp_path / 'run' / 'labels' / 'labels.json').read_text())
+    assert labels['source'] == {'name': 'drive', 'manifest_sha256': told['manifest_sha256']}
+    assert labels['teacher']['weights_sha256'] == hashlib.sha256(start.read_bytes()).hexdigest()
+    again = read_start(str(checkpoint)).told  # what is estimated stays so
+    assert again['training_data'] == 'rooms; then drive (depth estimated, not measured)'
+    assert again['started_from']['name'] == 'base'
     assert 'the labels of the model itself' in capsys.readouterr().out
 
 
@@ -372,6 +382,17 @@ def test_without_neighbours_nothing_is_called_better(labelled):
     network = tiny()
     found = compare_pictures({'before': network, 'after': network}, data)
     assert found == {'frames': 0}
+    assert finetune.judge({'held_out': {}, 'photometric': found})['worse']
+
+
+def test_a_network_that_gives_no_number_has_no_prediction_for_its_pictures(labelled):
+    folder, _ = labelled
+    data = build_self_labelled(config(folder), 'val')
+    good, broken = tiny(), tiny()
+    torch.nn.init.constant_(broken.head.bias, math.nan)
+    found = compare_pictures({'before': good, 'after': broken}, data)
+    assert found['without_prediction'] == {'before': 0, 'after': found['frames']}
+    assert found['frames'] >= 4
     assert finetune.judge({'held_out': {}, 'photometric': found})['worse']
 
 
