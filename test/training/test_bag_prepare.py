@@ -1,10 +1,12 @@
 """Bags into data sets: every storage, compression and encoding, splits, filters, registration."""
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import pickle
 import runpy
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -14,7 +16,7 @@ from rosbags.rosbag2 import CompressionMode
 import torch
 from torch.utils.data import DataLoader
 
-from training.data import DATASETS, DataConfig, DataError
+from training.data import DATASETS, DataConfig, DataError, bag_writer
 from training.data.bag import open_set
 from training.data.bag_plan import Settings
 from training.data.bag_topics import Names
@@ -327,6 +329,57 @@ def test_another_width_in_the_same_data_set_is_refused(tmp_path):
     (tmp_path / 'other/thesis.txt').write_text('mine')
     with pytest.raises(DataError, match='something that is no data set'):
         prepare([bag], tmp_path / 'other')
+
+
+@pytest.mark.parametrize('changes', [
+    {'hfov_deg': 60.0}, {'depth_scale': 0.002}, {'registered': True}, {'max_rate': 1.0},
+    {'blur': 0.0}, {'still': 2.0}, {'tolerance': 0.05}, {'slices': 4},
+    {'names': Names(info='/other/camera_info')}])
+def test_a_bag_that_is_there_with_other_settings_is_refused(changes, tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=4, more=[
+        ('/other/camera_info', lambda i, t: B.info(t, focal=70.0))])
+    prepare([bag], tmp_path / 'set', WHOLE)
+    name, = changes
+    said = f"holds bag with {name.replace('names', 'topics')} .*name another folder with -o"
+    with pytest.raises(DataError, match=said):
+        prepare([bag], tmp_path / 'set', replace(WHOLE, **changes))
+    assert prepare([bag], tmp_path / 'set', WHOLE).rows[0].earlier
+
+
+def test_a_run_does_not_go_on_with_other_settings_than_it_was_begun_with(tmp_path, monkeypatch):
+    bag = B.robot_bag(tmp_path / 'bag', count=8)
+    other = B.robot_bag(tmp_path / 'other', count=4, start=B.START - 60 * B.SECOND)
+    saved = bag_writer._save
+
+    def interrupted(path, records):
+        if path.stem.endswith('00001'):
+            raise KeyboardInterrupt
+        saved(path, records)
+
+    monkeypatch.setattr(bag_writer, 'VIEWS_PER_SHARD', 3)
+    monkeypatch.setattr(bag_writer, '_save', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([bag], tmp_path / 'set', WHOLE)
+    monkeypatch.setattr(bag_writer, '_save', saved)
+    with pytest.raises(DataError, match='holds bag with still 0.6, and now it is 0.0'):
+        prepare([other, bag], tmp_path / 'set', replace(WHOLE, still=0.0))
+    assert len(open_set(tmp_path / 'set').entries) == 3  # the other bag was not begun either
+    summary = prepare([bag.rename(tmp_path / 'moved')], tmp_path / 'set', WHOLE)
+    assert kept(summary)['train'] == 8 and summary.rows[0].tally.pictures == 8
+
+
+def test_a_recording_is_of_one_split_whatever_its_folder_topics_and_camera_are_called(tmp_path):
+    rear = ('/rear/image_raw', lambda i, t: B.image(t, B.picture(70 + i), 'rgb8', 'rear'))
+    front = replace(WHOLE, max_rate=1.0, names=Names(image='/camera/image_raw'))
+    bag = B.robot_bag(tmp_path / 'bag', count=8, more=[rear])
+    assert kept(prepare([bag], tmp_path / 'set', front))['train'] == 4  # and 4 could leak
+    copy = shutil.copytree(bag, tmp_path / 'copy')
+    assert prepare([copy], tmp_path / 'set', front).rows[0].earlier
+    mapped = {'maps': ('/camera:=/eye',), 'names': Names(image='/eye/image_raw')}
+    for path, changes in ((bag, {}), (copy, {}), (bag, mapped),
+                          (bag, {'names': Names(image='/rear/image_raw')})):
+        with pytest.raises(DataError, match="with split 'train', and now it is 'val'"):
+            prepare([path], tmp_path / 'set', replace(front, split='val', **changes))
 
 
 def test_a_run_of_which_no_bag_can_be_used_decides_nothing(tmp_path):

@@ -17,6 +17,7 @@ import logging
 from pathlib import Path
 import shutil
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -33,6 +34,9 @@ from training.data.root import DataError
 SCRATCH = '.unpacked'
 STOPPED = 130  # exit status after Ctrl-C
 DEFAULTS = Settings()
+# What the frames of a bag depend on, and which of them are kept.
+OF_FRAMES = ('split', 'tolerance', 'max_rate', 'blur', 'still', 'hfov_deg', 'depth_scale',
+             'registered', 'slices')
 
 ROLES = {'image': 'the pictures', 'depth': 'the depth', 'info': "the pictures' camera_info",
          'depth_info': "the depth's camera_info", 'focus': 'the focus of the lens'}
@@ -87,8 +91,8 @@ def prepare(bags: Sequence[Path], output: Path, settings: Settings = DEFAULTS) -
     Raises
     ------
     DataError
-        The folder holds something else, a setting cannot work, or the disk is full. What is
-        wrong with a bag is told in its row.
+        The folder holds something else, or frames of a bag that were made with other settings;
+        a setting cannot work, or the disk is full. What is wrong with a bag is told in its row.
     """
     rename, scratch = renamer(settings.maps), output / SCRATCH
     rows: list[Row] = []
@@ -106,6 +110,8 @@ def prepare(bags: Sequence[Path], output: Path, settings: Settings = DEFAULTS) -
         # Recordings in the order of their time, so that what follows on another is seen to.
         planned.sort(key=lambda each: each[0].start_ns)
         writer, blocks = _data_set(output, [recording for recording, _ in planned], settings)
+        for recording, made in planned:
+            _key(recording, made, writer, settings)  # refused before anything is converted
         clock = Clock(blocks.gap_s)
         for recording, made in planned:
             clock.next_bag(recording.start_ns)
@@ -156,11 +162,10 @@ def _seconds(recording: Recording) -> float:
 def _convert(recording: Recording, made: Plan, writer: DataSetWriter, blocks: Blocks,
              clock: Clock, settings: Settings) -> Row:
     row = Row(recording.name, made.names.read, made.kind)
-    fingerprint = recording.fingerprint()
-    key = _key(recording, fingerprint, made, settings)
+    key = _key(recording, made, writer, settings)
     known = writer.bags.setdefault(key, {
-        'name': row.name, 'fingerprint': fingerprint, 'kind': made.kind,
-        'topics': made.names.read, 'finished': False})
+        'name': row.name, 'fingerprint': recording.fingerprint(), 'kind': made.kind,
+        'topics': made.names.read, 'settings': _of_frames(settings), 'finished': False})
     if known['finished']:
         row.earlier, row.notes = True, known['notes']
         clock.last = known['last'] and tuple(known['last'])
@@ -188,10 +193,38 @@ def _convert(recording: Recording, made: Plan, writer: DataSetWriter, blocks: Bl
     return row
 
 
-def _key(recording: Recording, fingerprint: str, made: Plan, settings: Settings) -> str:
-    """Return the name of a recording in the manifest: the same for the same files and topics."""
-    told = repr((fingerprint, made.kind, made.names, settings.split))
+def _key(recording: Recording, made: Plan, writer: DataSetWriter, settings: Settings) -> str:
+    """Return the name of a recording in the manifest: that which its files have there already.
+
+    Raises
+    ------
+    DataError
+        Frames of it were kept with other settings, or went to another split.
+    """
+    fingerprint = recording.fingerprint()
+    asked = _of_frames(settings) | {'topics': made.names.read}
+    for key, bag in [*writer.bags.items()]:
+        if bag['fingerprint'] != fingerprint:
+            continue
+        had = bag.get('settings', {}) | {'topics': bag['topics']}
+        again = bag['topics'][0] == made.names.image
+        # Another of its cameras saw the same at the same time: only the split has to be the same.
+        changed = next((name for name in (asked if again else ['split'])
+                        if had.get(name, asked[name]) != asked[name]), '')
+        if again and not changed:
+            return key
+        if changed and not (bag['finished'] and not bag['kept']):
+            raise DataError(
+                f'{writer.folder} holds {recording.name} with {changed} {had[changed]!r}, and now '
+                f'it is {asked[changed]!r}; use the same for it, or name another folder with -o')
+        if again:  # it came to nothing, so that nothing mixes
+            del writer.bags[key]
+    told = repr((fingerprint, made.kind, made.names, asked))
     return f'{recording.name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}'
+
+
+def _of_frames(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in OF_FRAMES}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
