@@ -53,7 +53,7 @@ HELP = {
     'still': 'how much a frame differs from the last one kept, grey levels (default: %(default)s)',
     'hfov_deg': 'horizontal field of view of bags without camera_info, degrees',
     'depth_scale': 'metres of one unit of the depth, where its encoding tells wrongly',
-    'registered': 'the depth lies over the picture, whatever its frame says',
+    'registered': 'the depth lies over the picture, whatever its frame and camera_info say',
     'slices': 'pictures of a focus sweep (default: as many as the first sweeps have)',
 }
 
