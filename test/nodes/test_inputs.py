@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,9 @@ from depth_perception.nodes import _inputs
 from depth_perception.nodes._inputs import Input, input_qos
 from depth_perception.nodes._transport import Sender
 
+# The publisher of an earlier test may still be seen on its topic, with another type.
+NUMBERS = itertools.count()
+
 
 @pytest.fixture
 def make_input(graph):
@@ -18,7 +22,7 @@ def make_input(graph):
     made = []
 
     def make(kind):
-        given = Input(graph.probe, kind, f'input_{len(made)}', lambda message: None,
+        given = Input(graph.probe, kind, f'input_{next(NUMBERS)}', lambda message: None,
                       input_qos('newest', 1))
         made.append((given, graph.probe.create_publisher(kind, given.topic, 1)))
         graph.wait_for(lambda: graph.probe.get_publishers_info_by_topic(given.topic))
