@@ -25,9 +25,17 @@ class Watch:
     stamps_ns: list[int] = field(default_factory=list)
     arrivals_ns: list[int] = field(default_factory=list)
     messages: dict[int, bytes] = field(default_factory=dict)
+    damaged: int = 0
 
     def add(self, data: bytes) -> None:
-        """Store one serialised message that begins with a std_msgs/Header."""
+        """Store one serialised message that begins with a std_msgs/Header.
+
+        One that is to be kept and cannot be read counts as damaged, not as arrived: shared memory
+        that a late reader finds written anew has given such messages.
+        """
+        if len(self.messages) < self.keep and not self._is_whole(data):
+            self.damaged += 1
+            return
         order = '<' if data[1] & 1 else '>'
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
         stamp = seconds * 1_000_000_000 + nanoseconds
@@ -35,6 +43,13 @@ class Watch:
         self.arrivals_ns.append(time.time_ns())
         if len(self.messages) < self.keep:
             self.messages[stamp] = data
+
+    def _is_whole(self, data: bytes) -> bool:
+        try:
+            deserialize_message(data, self.kind)
+        except RuntimeError:    # what rclpy raises on what Fast CDR refuses
+            return False
+        return True
 
     def decode(self, stamp_ns: int):
         """Return the kept message of this stamp."""
