@@ -219,9 +219,6 @@ def _measure(observer: Observer, namespace: str, source: Source, seconds: float)
     if not (images.stamps_ns and depths.stamps_ns and clouds.stamps_ns):
         why, _ = observer.status_of(f'{source.name}/depth_node')
         raise RuntimeError(f'images, depth or points stopped; depth_node says: {why}')
-    if depths.damaged:
-        observer.node.get_logger().warning(
-            f'{depths.damaged} depth images arrived damaged and count as lost')
     first = max(images.stamps_ns[0], depths.stamps_ns[0])
     last = min(images.stamps_ns[-1], depths.stamps_ns[-1])
     frames_in, frames_out = (

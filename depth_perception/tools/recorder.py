@@ -31,6 +31,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from depth_perception.tools.observer import is_message
 from depth_perception.tools.split_bag import BAG_VERSION, GB, RecordingError, SplitBag
 
 #: Deep enough to hold what arrives while one large chunk is compressed.
@@ -112,6 +113,8 @@ class BagRecorder:
         )
 
     def _write(self, connection: Connection, data: bytes) -> None:
+        if not is_message(data):
+            return
         self._unheard.discard(connection.topic)
         if self._unheard or self.counts[connection.topic] == self._limit:
             return

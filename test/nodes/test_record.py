@@ -87,6 +87,25 @@ def test_what_has_arrived_by_the_end_is_written(domain_ids, tmp_path):
     assert bag.counts == {'/said': 20}
 
 
+def test_empty_bytes_are_not_recorded(graph, tmp_path):
+    from std_msgs.msg import String
+
+    from depth_perception.tools.recorder import BagRecorder, read_back
+
+    publisher = graph.probe.create_publisher(String, '/said_whole', 5)
+    graph.wait_for(lambda: graph.probe.get_publishers_info_by_topic('/said_whole'))
+    recorder = BagRecorder(graph.probe, tmp_path / 'drive', ['/said_whole'], limit=1)
+    subscription, = recorder._subscriptions.values()
+    subscription.callback(b'')      # what Fast DDS may give; see observer.is_message
+    graph.wait_for(publisher.get_subscription_count)
+    publisher.publish(String(data='whole'))
+    graph.wait_for(recorder.done)
+    recorder.close()
+    graph.probe.destroy_publisher(publisher)
+    topic, = read_back(tmp_path / 'drive')
+    assert topic.count == 1
+
+
 @pytest.mark.parametrize('number', [
     signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_recording_that_is_interrupted_is_finished_first(

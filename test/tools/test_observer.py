@@ -9,13 +9,12 @@ from sensor_msgs.msg import Image
 from depth_perception.tools.observer import Watch
 
 
-def test_a_damaged_message_counts_as_such_and_not_as_arrived():
+@pytest.mark.parametrize('keep', [0, 5])
+def test_empty_bytes_are_no_message(keep):
     whole = Image(height=2, width=2, encoding='mono8', step=2, data=b'abcd')
     whole.header.stamp.sec = 3
-    data = serialize_message(whole)
-    watch = Watch(Image, keep=5)
-    watch.add(data[:-3])
-    watch.add(data)
-    assert watch.damaged == 1
+    watch = Watch(Image, keep=keep)
+    watch.add(b'')
+    watch.add(serialize_message(whole))
     assert watch.stamps_ns == [3_000_000_000]
-    assert bytes(watch.decode(3_000_000_000).data) == b'abcd'
+    assert list(watch.messages) == watch.stamps_ns[:keep]
