@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from depth_perception.folders import expanded
 from depth_perception.geometry import CameraModel, GeometryError
 
 
@@ -39,7 +40,7 @@ def read_calibration(path: str | Path) -> CameraModel:
     CalibrationError
         The file cannot be read, is no YAML, or lacks a key; the message names it.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         tree = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -10,6 +10,7 @@ import yaml
 
 from depth_perception.calibration import CalibrationError
 from depth_perception.focus_stack import check_distance
+from depth_perception.folders import expanded
 
 
 class FocusTable:
@@ -75,7 +76,7 @@ def read_focus_table(path: str | Path) -> FocusTable:
     FocusError
         A distance is none.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         tree = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

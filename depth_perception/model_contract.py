@@ -124,8 +124,16 @@ class ModelSpec:
 
 
 def to_json(spec: ModelSpec) -> str:
-    """The contract as JSON text."""
-    return json.dumps(asdict(spec), sort_keys=True)
+    """The contract as JSON text; a measured NaN or infinity, which JSON has not, as null."""
+    return json.dumps(_finite(asdict(spec)), sort_keys=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(x) for key, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_spec(text: str) -> ModelSpec:
@@ -138,7 +146,7 @@ def parse_spec(text: str) -> ModelSpec:
     """
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f'model contract: it is not JSON ({error})') from None
     if not isinstance(values, dict):
         raise ModelError(f'model contract: it is a {type(values).__name__}; '

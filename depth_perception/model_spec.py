@@ -11,6 +11,8 @@ contract names, such as ``focus_distances`` float32 (1, N); the outputs are ``de
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 from dataclasses import replace
 import hashlib
 import os
@@ -22,6 +24,7 @@ from google.protobuf.message import DecodeError
 import onnx
 
 from depth_perception.external_data import external_files
+from depth_perception.folders import FolderError, data_folder, expanded
 from depth_perception.model_contract import (
     OUTPUT_KINDS,
     ModelError,
@@ -96,13 +99,16 @@ def find_model(name: str | Path) -> Path:
     if not str(name):
         raise ModelError('model is empty; give a path to an ONNX file, or one of the installed '
                          f'models: {_installed_names()}')
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
+    try:
+        path = expanded(name)
+        if path.is_file():
+            return path
+    except (FolderError, OSError) as error:     # no such home; too long; not ours to look at
+        raise ModelError(f'model file {str(name)[:200]!r} cannot be looked for: {error}') from None
     if path.suffix == '.onnx' or len(path.parts) != 1:
         raise ModelError(f'model file {path} does not exist; give an existing ONNX file, or one '
                          f'of the installed models: {_installed_names()}')
-    for folder in model_folders():
+    for folder in _searched():
         if (folder / f'{name}.onnx').is_file():
             return folder / f'{name}.onnx'
     raise ModelError(f'no model is called {str(name)!r}; installed are: {_installed_names()}. '
@@ -139,9 +145,13 @@ def load_graph(path: Path) -> onnx.ModelProto:
         If the file is not there, not ONNX or damaged, or if its weights lie outside of its
         folder.
     """
-    if not path.is_file():
-        raise ModelError(f'model file {path} does not exist; give an existing ONNX file')
-    data = path.read_bytes()
+    try:
+        if not path.is_file():
+            raise ModelError(f'model file {path} does not exist; give an existing ONNX file')
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f'{path} cannot be read ({error.strerror or error}); give an ONNX file '
+                         'that may be read') from None
     # Every exporter writes ir_version first: field 1 as a varint, the byte 0x08.
     if not data.startswith(b'\x08'):
         raise ModelError(f'{path} is not an ONNX file; export the model to ONNX first')
@@ -211,13 +221,28 @@ def _check_tensor(role: str, value: onnx.ValueInfoProto, rule: list, path: Path)
 
 
 def model_folders() -> tuple[Path, Path]:
-    """Where installed models lie: the user's data folder, then this package's own."""
-    data_home = os.environ.get('XDG_DATA_HOME') or Path.home() / '.local' / 'share'
-    return (Path(data_home) / 'depth_perception' / 'models', Path(__file__).parent / 'models')
+    """Where installed models lie: the user's data folder, then this package's own.
+
+    Raises
+    ------
+    FolderError
+        There is no data folder.
+    """
+    return data_folder() / 'models', _shipped()
+
+
+def _searched() -> Iterator[Path]:
+    with contextlib.suppress(FolderError):      # a robot without a home has the shipped models
+        yield model_folders()[0]
+    yield _shipped()
+
+
+def _shipped() -> Path:
+    return Path(__file__).parent / 'models'
 
 
 def _installed_names() -> str:
-    names = {file.stem for folder in model_folders() for file in folder.glob('*.onnx')}
+    names = {file.stem for folder in _searched() for file in folder.glob('*.onnx')}
     return ', '.join(sorted(names)) or 'none'
 
 

@@ -17,6 +17,7 @@ import numpy as np
 MIN_POINTS = 20
 MIN_SPREAD = 1.5        # farthest / nearest: below, a shift cannot be told from a scale
 MAX_ERROR = 0.2         # typical error of a fit, as a share of the distance
+NEAREST_M = 1e-3        # a smaller distance is none, and its inverse may be infinite
 SHIFT_PAYS = 0.8        # a shift has to lower the typical error of a metric model to this share,
 GOOD_ERROR = 0.02       # and is not looked for where the scale alone does as well as this
 FOLLOWS = 0.8           # and a fit has to have at most this share of the error of a constant
@@ -130,7 +131,7 @@ def _usable(values: np.ndarray, metres: np.ndarray,
     x = np.asarray(values, np.float64).ravel()
     z = np.asarray(metres, np.float64).ravel()
     with np.errstate(invalid='ignore'):
-        good = np.isfinite(x) & np.isfinite(z) & (z > 0.0)
+        good = np.isfinite(x) & np.isfinite(z) & (z >= NEAREST_M)
     if is_metric:
         good &= x > 0.0
     x, z = x[good], z[good]

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from depth_perception.folders import FolderError, data_folder, expanded
 from depth_perception.geometry import Intrinsics
 from depth_perception.scale import Scale, ScaleError
 
@@ -57,20 +58,39 @@ class Calibration:
 
     def fits_lens(self, intrinsics: Intrinsics) -> bool:
         """Whether it was made with the field of view of `intrinsics`, or with an unknown one."""
-        now = intrinsics.fx / intrinsics.width
-        return not self.focal_per_width or abs(self.focal_per_width / now - 1.0) <= SAME_LENS
+        return not self.focal_per_width or same_lens(self.focal_per_width,
+                                                     intrinsics.fx / intrinsics.width)
+
+
+def same_lens(first: float, second: float) -> bool:
+    """Whether two focal lengths, as shares of the width, may be of one lens at one zoom."""
+    return abs(first - second) <= SAME_LENS * first
 
 
 def default_path(camera: str, model: str) -> Path:
     """``$XDG_DATA_HOME/depth_perception/scales/<camera>--<model>-<hash>.yaml``.
 
-    The hash keeps /a/b and /a_b apart.
+    The hash keeps /a/b and /a_b apart; FolderError where there is no such folder.
     """
-    home = os.environ.get('XDG_DATA_HOME') or Path.home() / '.local' / 'share'
     code = hashlib.sha256(f'{camera}\n{model}'.encode()).hexdigest()[:8]
     words = '--'.join(re.sub(r'[^A-Za-z0-9]+', '_', part).strip('_')[:80]
                       for part in (camera, model))
-    return Path(home) / 'depth_perception' / 'scales' / f'{words}-{code}.yaml'
+    return data_folder() / 'scales' / f'{words}-{code}.yaml'
+
+
+def path_of(file: str, camera: str, model: str) -> Path:
+    """Where the scale of a camera and model is kept: in `file`, or if that is '' by default.
+
+    Raises
+    ------
+    ScaleFileError
+        That is below a home folder which is not known.
+    """
+    try:
+        return expanded(file) if file else default_path(camera, model)
+    except FolderError as error:
+        raise ScaleFileError(
+            f'there is no place for a scale: {error}, or set scale.file') from None
 
 
 def write(path: Path, calibration: Calibration) -> None:

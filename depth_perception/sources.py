@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from depth_perception.folders import expanded
 from depth_perception.geometry import Intrinsics
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -274,7 +275,7 @@ def open_source(
         return Scene(width, height, seed, loop, name[len(SCENE) + 1:])
     if re.fullmatch(r'/dev/video\d+', name):
         return Webcam(name, width, height)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return _image_folder(path, loop)
     if not path.is_file():

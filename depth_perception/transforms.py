@@ -33,7 +33,8 @@ def rigid(translation: Sequence[float], rotation_xyzw: Sequence[float]) -> np.nd
     """
     numbers = [*map(float, translation), *map(float, rotation_xyzw)]
     length = math.sqrt(sum(value * value for value in numbers[3:]))
-    if len(numbers) != 7 or not all(map(math.isfinite, numbers)) or abs(length - 1.0) > 0.01:
+    parts = (len(translation), len(rotation_xyzw))
+    if parts != (3, 4) or not all(map(math.isfinite, numbers)) or abs(length - 1.0) > 0.01:
         raise TransformError(f'translation {list(translation)} and rotation {list(rotation_xyzw)} '
                              'are no pose; they must be x y z in metres and a quaternion x y z w '
                              'of length 1, such as 0 0 0 1')

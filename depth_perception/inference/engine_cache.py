@@ -21,6 +21,7 @@ import tempfile
 import time
 from typing import Any
 
+from depth_perception import folders
 from depth_perception.external_data import external_files
 from depth_perception.inference.builder import Builder, BuildOptions, BuildStopped, Progress
 from depth_perception.model_spec import load_graph
@@ -102,9 +103,8 @@ def model_sha256(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/depth_perception/engines``, by default below ``~/.cache``."""
-    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(home) / 'depth_perception' / 'engines'
+    """``$XDG_CACHE_HOME/depth_perception/engines``; see `folders.cache_folder`."""
+    return folders.cache_folder() / 'engines'
 
 
 class EngineCache:

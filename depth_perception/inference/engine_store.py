@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from depth_perception.estimator import Engine
+from depth_perception.folders import expanded
 from depth_perception.inference import BackendError
 from depth_perception.inference.builder import Builder, BuildOptions, Progress, Size
 from depth_perception.inference.engine_cache import (
@@ -86,7 +87,7 @@ class EngineStore:
         self._path, self._spec, self._builder = path, spec, builder
         self._options, self._cache = options, cache
         self._sha256 = model_sha256(path)   # once, and not while frames are served
-        self._file = Path(engine_file).expanduser() if engine_file else None
+        self._file = expanded(engine_file) if engine_file else None
         if self._file is not None and self._file.is_dir():
             raise BackendError(f'engine_file_path {self._file} is a folder; give the path of a '
                                'file, which is written if it does not exist')

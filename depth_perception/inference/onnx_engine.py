@@ -195,8 +195,8 @@ def _providers(backend: str, threads: int) -> list[str | tuple[str, dict[str, st
             f'backend is {backend}, but this ONNX Runtime has only {", ".join(available)}; '
             f'install {_PACKAGES[backend]} instead of onnxruntime, or set the backend to auto or '
             'cpu')
-    own = {_TENSORRT: _tensorrt_options(), _OPENVINO: _openvino_options(threads)}
-    return [(name, own[name]) if name in own else name for name in wanted if name in available]
+    own = {_TENSORRT: _tensorrt_options, _OPENVINO: lambda: _openvino_options(threads)}
+    return [(name, own[name]()) if name in own else name for name in wanted if name in available]
 
 
 def _tensorrt_options() -> dict[str, str]:

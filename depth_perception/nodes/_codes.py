@@ -164,7 +164,8 @@ CODES: dict[str, Code] = {
         'The scale was made with another field of view; depth is not corrected.',
         'Call ~/calibrate_scale.'),
     'SCALE_NOT_SAVED': Code(
-        'The scale is in use, and lost when the node ends: its file cannot be written.',
+        'The scale is in use, and lost when the node is deactivated or ends: its file cannot be '
+        'written.',
         'Free some space, make the folder writable, or set scale.file; calibrate again.'),
     'SCALE_DRIFT': Code(
         'Depth disagrees with the range source by more than 10 %.',

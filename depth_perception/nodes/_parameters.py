@@ -277,7 +277,7 @@ class ParameterServer(Generic[Config]):
             return SetParametersResult(successful=True)
         try:
             self._apply(mine)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self._on_refused(str(error))
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

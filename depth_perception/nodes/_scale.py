@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+import math
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from depth_perception.nodes._scale_job import Job, ScaleService
 from depth_perception.range_points import samples, wall_sample
 from depth_perception.scale import Scale, ScaleError, ScaleFit, fit_scale
 from depth_perception.scale_apply import Rescaler
-from depth_perception.scale_file import Calibration, ScaleFileError
+from depth_perception.scale_file import Calibration, ScaleFileError, same_lens
 from depth_perception.scale_session import Gathering, Walls, check_wall
 
 
@@ -86,10 +87,10 @@ class ScaleHost:
         self._forget()
 
     def _forget(self) -> None:
-        self._walls = Walls()
+        self._walls, self._lens = Walls(), math.inf     # what it was seen by, fx / width
         self._spec: ModelSpec | None = None
         self._calibration: Calibration | None = None
-        self._path = Path()
+        self._path: Path | None = None      # none: there is no place for it
         self.fits = True
         self._faults: dict[str, str] = {}       # of each code, what is wrong
 
@@ -208,14 +209,16 @@ class ScaleHost:
         self._forget()
         self._spec = spec
         self._follower.forget()
-        self._path = (Path(config.scale_file).expanduser() if config.scale_file
-                      else scale_file.default_path(self._camera, spec.name))
         try:
+            self._path = self._where(config)
             self._calibration = scale_file.read(self._path, self._camera, spec.name,
                                                 spec.weights_sha256)
         except ScaleFileError as error:
             self._faults['SCALE_FILE_UNUSABLE'] = str(error)
             self._node.get_logger().warning(str(error))
+
+    def _where(self, config: ScaleParameters) -> Path:
+        return scale_file.path_of(config.scale_file, self._camera, self._spec.name)
 
     def _work_on(self, job: Job, header: Header, depth: np.ndarray, config: ScaleParameters,
                  intrinsics: Intrinsics | None) -> None:
@@ -223,8 +226,9 @@ class ScaleHost:
         if intrinsics is None:
             job.reason = 'there is no camera_info, and metres need one; publish it'
             return
-        config = job.begin(config)
+        lens = intrinsics.fx / intrinsics.width
         try:
+            config = job.begin(config, lens)
             self._gather(job.gathering, header, depth, config, intrinsics)
         except RangeError as error:
             job.reason = str(error)     # perhaps the next frame has one
@@ -232,7 +236,7 @@ class ScaleHost:
             self._service.answer(job, False, str(error))
         else:
             if job.gathering.complete and self._service.claim(job):
-                job.end(*self._conclude(job.gathering, config, intrinsics))
+                job.end(*self._conclude(job.gathering, config, lens))
 
     def _gather(self, gathering: Gathering, header: Header, depth: np.ndarray,
                 config: ScaleParameters, intrinsics: Intrinsics) -> None:
@@ -248,27 +252,31 @@ class ScaleHost:
         points = self._follower.input.reading(header, config).points
         gathering.add(*samples(points, depth, intrinsics, is_metric=self._is_metric))
 
-    def _fitted(self, gathering: Gathering, config: ScaleParameters) -> ScaleFit:
+    def _fitted(self, gathering: Gathering, config: ScaleParameters, lens: float) -> ScaleFit:
+        if not same_lens(lens, self._lens):     # distances seen by another one do not go with it
+            self._walls, self._lens = Walls(), lens
         if config.scale_wall_distance > 0.0 or config.range_source == 'range':
             return self._walls.fit(*gathering.single(), is_metric=self._is_metric)
         return fit_scale(*gathering.arrays(), is_metric=self._is_metric)
 
     def _conclude(self, gathering: Gathering, config: ScaleParameters,
-                  intrinsics: Intrinsics) -> tuple[bool, str]:
+                  lens: float) -> tuple[bool, str]:
         """Use and keep what was gathered; return the answer of the call."""
         try:
-            fit = self._fitted(gathering, config)
+            fit = self._fitted(gathering, config, lens)
         except ScaleError as error:
             return False, str(error)
         source = 'wall' if config.scale_wall_distance > 0.0 else config.range_source
         self._calibration = Calibration(
             fit.scale, self._camera, self._spec.name, self._spec.weights_sha256,
-            intrinsics.fx / intrinsics.width, source, fit.error)
+            lens, source, fit.error)
         self._faults.clear()
         try:
+            self._path = self._path or self._where(config)
             scale_file.write(self._path, self._calibration)
         except ScaleFileError as error:
-            self._faults['SCALE_NOT_SAVED'] = f'the scale is lost when the node ends: {error}'
+            self._faults['SCALE_NOT_SAVED'] = (
+                f'the scale is lost when the node is deactivated or ends: {error}')
             return False, f'{fit}; in use, but not saved: {error}'
         unused = '' if config.scale_apply else '; not in use, as scale.apply is false'
         return True, f'{fit}; saved in {self._path}{unused}'

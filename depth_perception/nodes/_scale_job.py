@@ -11,6 +11,8 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from depth_perception.scale import ScaleError
+from depth_perception.scale_file import same_lens
 from depth_perception.scale_session import Gathering
 
 
@@ -37,10 +39,21 @@ class Job:
         self.reason = 'no frame came; /diagnostics says why'
         self._config: Any = None
 
-    def begin(self, config: Any) -> Any:
-        """Return the parameters of the first frame; what changes later is for the next call."""
+    def begin(self, config: Any, lens: float) -> Any:
+        """
+        Return the parameters of the first frame; what changes later is for the next call.
+
+        Raises
+        ------
+        ScaleError
+            The ``lens``, fx / width, is not that of the first frame.
+
+        """
         if self._config is None:
             self._config, self.gathering = config, Gathering(config.scale_frames)
+            self._lens = lens
+        if not same_lens(self._lens, lens):
+            raise ScaleError('the field of view changed meanwhile; leave the zoom, and call again')
         return self._config
 
     def end(self, success: bool, message: str) -> None:

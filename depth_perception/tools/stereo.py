@@ -16,6 +16,7 @@ import numpy as np
 
 from depth_perception import inference
 from depth_perception.estimator import DepthEstimator
+from depth_perception.folders import expanded
 from depth_perception.geometry import Intrinsics
 from depth_perception.model_spec import DEFAULT_MODEL
 from depth_perception.sources import Frame, FrameSource, SourceError, Video, open_source
@@ -116,7 +117,7 @@ def opened(name: str, topic: str = '') -> Opened:
     SourceError
         If it cannot be opened, or never ends.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if is_bag(path):
         bag = BagFrames(path, topic)
         return Opened(bag, bag.fps or PICTURES_FPS, bag.count)

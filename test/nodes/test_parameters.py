@@ -166,6 +166,10 @@ def refuse(config, names):
     raise ValueError('not now')
 
 
+def not_ours(config, names):
+    raise PermissionError(13, 'Permission denied')
+
+
 @pytest.mark.parametrize(('values', 'reason'), [
     ({'stride': 17}, 'out of range'),
     ({'mode': 'all'}, 'newest, every'),
@@ -188,6 +192,13 @@ def test_a_change_that_the_node_refuses_stays_out(make):
     server.on_change = refuse
     assert change(node, stride=2) == (False, 'not now')
     assert server.config.stride == node.get_parameter('stride').value == 1
+
+
+def test_a_file_that_the_system_refuses_is_a_reason_and_no_end_of_the_node(make):
+    node, server = make()
+    server.on_change = not_ours
+    assert change(node, stride=2) == (False, '[Errno 13] Permission denied')
+    assert server.config.stride == 1
 
 
 def test_what_is_read_at_configure_waits_for_cleanup(make):

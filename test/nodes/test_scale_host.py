@@ -11,6 +11,7 @@ from rclpy.task import Future
 from std_msgs.msg import Header
 
 from depth_perception import scale_file
+from depth_perception.folders import FolderError
 from depth_perception.geometry import Intrinsics
 from depth_perception.model_spec import read_spec
 from depth_perception.nodes._range import RangeError, Reading
@@ -44,9 +45,9 @@ def call(host):
     return job.future
 
 
-def frame(host, spec, config=WALL):
-    scale = host.prepare(config, spec, CAMERA)
-    host.observe(Header(), FLAT, config, CAMERA)
+def frame(host, spec, config=WALL, camera=CAMERA):
+    scale = host.prepare(config, spec, camera)
+    host.observe(Header(), FLAT, config, camera)
     return scale
 
 
@@ -58,6 +59,51 @@ def test_a_wall_is_calibrated_with_the_parameters_of_its_first_frame(host, spec,
     assert success and 'scale 0.8, shift 0 1/m from one point at 2.50 m' in message
     assert frame(host, spec).scale == pytest.approx(0.8)
     assert 'source: wall' in (tmp_path / 'scale.yaml').read_text()
+
+
+ZOOMED = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
+
+
+def test_a_calibration_ends_when_the_field_of_view_changes(host, spec, tmp_path):
+    future = call(host)
+    frame(host, spec)
+    frame(host, spec, camera=ZOOMED)
+    success, message = future.result()
+    assert not success and 'the field of view changed meanwhile' in message
+    assert not host.is_calibrating and not (tmp_path / 'scale.yaml').exists()
+
+
+def test_walls_that_another_lens_saw_do_not_count(host, spec):
+    config = replace(WALL, scale_frames=1)
+    for camera, distance_m, scale in ((CAMERA, 2.5, 0.8), (ZOOMED, 5.0, 0.4)):
+        future = call(host)
+        frame(host, spec, replace(config, scale_wall_distance=distance_m), camera)
+        success, message = future.result()
+        assert success and f'scale {scale}, shift 0 1/m from one point' in message
+
+
+def test_without_a_home_a_scale_is_used_and_said_to_be_lost(host, spec, monkeypatch):
+    def unknown(*_):
+        raise FolderError('no home')
+
+    monkeypatch.setattr(scale_file, 'data_folder', unknown)
+    config = replace(WALL, scale_file='', scale_frames=1)
+    host.activate(config, spec, None)
+    assert [each.code for each in host.findings()] == ['SCALE_FILE_UNUSABLE']
+    future = call(host)
+    frame(host, spec, config)
+    success, message = future.result()
+    assert not success and 'in use, but not saved: there is no place for a scale' in message
+    assert frame(host, spec, config).scale == pytest.approx(0.8)
+    assert [each.code for each in host.findings()] == ['SCALE_NOT_SAVED']
+
+
+def test_a_distance_next_to_nothing_is_refused(host, spec):
+    future = call(host)
+    for _ in range(2):
+        frame(host, spec, replace(WALL, scale_wall_distance=1e-310))
+    success, message = future.result()
+    assert not success and '0 points of known distance' in message
 
 
 def test_a_calibration_ends_when_the_model_changes(host, spec, tmp_path):

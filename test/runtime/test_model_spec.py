@@ -44,6 +44,18 @@ def test_a_contract_comes_back_as_it_was_written(make_model):
     assert len(read.weights_sha256) == 64
 
 
+def test_what_was_measured_as_nan_is_null_in_the_file(make_model):
+    path = make_model()
+    write_spec(path, replace(
+        read_spec(path), accuracy={'rooms': {'abs_rel': float('nan'), 'delta1': 0.5}},
+        provenance={'metrics': [{'gain': float('-inf')}, 2]}))
+    for entry in onnx.load(path).metadata_props:
+        json.loads(entry.value, parse_constant=pytest.fail)
+    read = read_spec(path)
+    assert read.accuracy == {'rooms': {'abs_rel': None, 'delta1': 0.5}}
+    assert read.provenance == {'metrics': [{'gain': None}, 2]}
+
+
 def test_writing_keeps_other_metadata_and_leaves_no_temporary_file(make_model):
     path = make_model(contract=False)
     model = onnx.load(path)
@@ -109,6 +121,20 @@ def test_a_file_that_is_not_onnx(tmp_path, content):
         read_spec(tmp_path / 'model.onnx')
 
 
+def test_a_name_or_a_file_that_the_system_refuses_is_one_clear_error(make_model, monkeypatch):
+    with pytest.raises(ModelError, match="'xxx.* cannot be looked for: .*too long"):
+        find_model('x' * 5000)
+
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied')
+
+    path = make_model()
+    monkeypatch.setattr(type(path), 'is_file', refuse)      # as of a folder of somebody else
+    for read in (find_model, read_spec):
+        with pytest.raises(ModelError, match='Permission denied'):
+            read(path)
+
+
 def test_a_file_that_is_cut_off(make_model):
     path = make_model()
     path.write_bytes(path.read_bytes()[:-40])
@@ -137,7 +163,7 @@ def test_a_model_without_contract(make_model):
         read_spec(make_model(contract=False))
 
 
-@pytest.mark.parametrize('text', ['{', 'depth'])
+@pytest.mark.parametrize('text', ['{', 'depth', '[' * 100_000])
 def test_a_contract_that_is_not_json(make_model, text):
     path = make_model(contract=False)
     path.with_name('model.onnx.json').write_text(text)

@@ -98,6 +98,10 @@ def test_a_file_that_cannot_be_written_is_told_and_leaves_the_old_one(tmp_path, 
         scale_file.write(path / 'below' / 'a_file.yaml', CALIBRATION)
 
 
+def test_a_focal_length_next_to_nothing_is_of_another_lens():
+    assert not CALIBRATION.fits_lens(Intrinsics(640, 480, 5e-324, 5e-324, 320, 240))
+
+
 @pytest.mark.parametrize('fx, fits', [(512.0, True), (520.0, True), (560.0, False)])
 def test_another_lens_is_noticed_at_any_size(fx, fits):
     assert CALIBRATION.fits_lens(Intrinsics(640, 480, fx, fx, 320, 240)) is fits

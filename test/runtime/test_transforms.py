@@ -36,7 +36,8 @@ def test_rotations_are_those_of_opencv(vector):
 
 @pytest.mark.parametrize('translation, rotation', [
     ((0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (0, 0, 0, 2)), ((0, 0, float('nan')), (0, 0, 0, 1)),
-    ((0, 0), (0, 0, 0, 1)), ((0, 0, 0), (0, 0, 1)), ((0, 0, 0), (0, float('inf'), 0, 1))])
+    ((0, 0), (0, 0, 0, 1)), ((0, 0, 0), (0, 0, 1)), ((0, 0, 0, 0), (0, 0, 1)),
+    ((0, 0, 0), (0, float('inf'), 0, 1))])
 def test_what_is_no_pose_is_refused(translation, rotation):
     with pytest.raises(TransformError, match='quaternion x y z w of length 1'):
         rigid(translation, rotation)
