@@ -15,6 +15,7 @@ import numpy as np
 from depth_perception.geometry import CameraModel, GeometryError
 from depth_perception.sources import decoded
 
+LARGEST_SIDE = 32766    # px, of what cv2.remap takes
 METRES_PER_UNIT = {'32FC1': 1.0, '16UC1': 1e-3, 'mono16': 1e-3}  # REP 118; some drivers say mono16
 
 
@@ -86,8 +87,9 @@ def to_array(msg: Any) -> tuple[np.ndarray, Encoding]:
 
 
 def check_size(msg: Any) -> None:
-    """Raise MessageError for an image without pixels, or with less data than it says."""
+    """Raise MessageError for an image without pixels, too large, or cut short."""
     size = f'{msg.width}x{msg.height} {msg.encoding}'
+    _check_sides(msg.width, msg.height)
     if msg.width == 0 or msg.height == 0:
         raise MessageError(
             f'the image is {size}; width and height must be positive: check the driver'
@@ -97,6 +99,12 @@ def check_size(msg: Any) -> None:
             f'the {size} image has {len(msg.data)} bytes; step * height = {msg.step} * '
             f'{msg.height} asks for {msg.step * msg.height}: the message was cut short'
         )
+
+
+def _check_sides(width: int, height: int) -> None:
+    if max(width, height) > LARGEST_SIDE:
+        raise MessageError(f'the image is {width}x{height}; OpenCV takes no side of more than '
+                           f'{LARGEST_SIDE} pixels: cut it, or make it smaller')
 
 
 def _check_row(msg: Any, encoding: Encoding) -> None:
@@ -164,6 +172,7 @@ def compressed_to_rgb(msg: Any) -> ColorImage:
         raise MessageError(
             f'{len(msg.data)} bytes of {msg.format!r} cannot be decoded: the picture is damaged'
         )
+    _check_sides(image.shape[1], image.shape[0])
     # image_transport writes 'rgb8; jpeg compressed bgr8': the last word is the order of channels
     # that went into the codec, which takes what it gets for bgr.
     swapped = kind.rpartition('compressed')[2].strip().startswith('rgb')

@@ -12,6 +12,7 @@ from std_srvs.srv import SetBool
 
 from depth_perception.focus_estimator import FocusStackError
 from depth_perception.focus_stack import FocusError
+from depth_perception.geometry import GeometryError
 from depth_perception.image_encodings import MessageError
 from depth_perception.nodes._camera_info import CameraInfoError
 from depth_perception.nodes._diagnostics import Finding, Health, Level
@@ -37,7 +38,9 @@ class EngineError(ValueError):
 # What makes a frame unusable, and the name under which it is counted.
 REASONS = {MessageError: 'message', ImageError: 'image', SizeError: 'sizes', EngineError: 'engine',
            PointCloudError: 'point cloud', StereoError: 'stereo',
-           FocusError: 'focus', FocusStackError: 'focus stack'}
+           FocusError: 'focus', FocusStackError: 'focus stack',
+           # focal lengths that pass by themselves, and vanish where the image is made smaller
+           GeometryError: 'camera_info values'}
 
 
 class _Queued(NamedTuple):

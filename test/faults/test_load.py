@@ -45,7 +45,8 @@ GOOD_VALUES = {'min_depth': [0.0, 0.1], 'max_depth': [100.0, 50.0], 'rectify': [
                'stereo.baseline': [0.065, 0.1], 'openni_depth_mode': [False]}
 BAD_VALUES = {'min_depth': [200.0, -1.0, float('nan'), 'near'], 'rectify': ['maybe', 7],
               'point_cloud.stride': [0, 65, 1.5], 'color.map': ['mud'], 'backend': ['cpu'],
-              'process': ['every'], 'threads': [2], 'model': ['', 'nowhere', '/dev/null']}
+              'process': ['every'], 'threads': [2],
+              'model': ['', 'nowhere', '/dev/null', '~nobody_at_all/model', 'x' * 5000]}
 
 
 def test_a_value_out_of_order_is_refused(rig):

@@ -39,6 +39,7 @@ BAD_PICTURES = {
     'no data at all': {'data': array.array('B')},
     'rows of 4 GB (step)': {'step': 2**32 - 1},
     'width of 2^32 - 1': {'width': 2**32 - 1},
+    'side of 40,000 pixels': {'pixels': np.zeros((1, 40_000, 3), np.uint8)},
     'odd width in YUV 4:2:2': {'pixels': np.zeros((HEIGHT, 63, 2), np.uint8),
                                'encoding': 'yuv422'},
 }
@@ -70,6 +71,14 @@ def test_a_camera_info_that_lies(rig, fault):
     code, fields = LIES[fault]
     with rig.row(fault, code):
         rig.send(info=fields)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_focal_length_that_vanishes_in_a_smaller_picture(rig):
+    picture = np.full((2 * HEIGHT, 2 * WIDTH, 3), 200, np.uint8)
+    with rig.row('focal length of 5e-324 px', 'INFO_VALUES'):
+        rig.send(picture, info={'k': [5e-324, *K[1:]], 'p': [0.0] * 12})
         time.sleep(0.05)
 
 

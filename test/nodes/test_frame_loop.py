@@ -10,6 +10,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Header
 
+from depth_perception.geometry import Intrinsics
 from depth_perception.image_encodings import MessageError
 from depth_perception.nodes._diagnostics import Health
 from depth_perception.nodes._frame_loop import FrameLoop
@@ -72,6 +73,19 @@ def test_a_bad_frame_is_counted_and_the_next_one_is_worked_on(spun):
     wait_for(lambda: values(health)['processed'] == '2')
     loop.stop()
     assert values(health)['rejected.message'] == '1' and values(health)['received'] == '3'
+
+
+def test_a_camera_that_shows_to_be_none_only_when_it_is_used_is_rejected(spun):
+    def process(frame):
+        # passes by itself, and is 0 for an image of half the size
+        Intrinsics(64, 48, 5e-324, 50.0, 31.5, 23.5).resized(32, 24)
+
+    loop, health = loop_of(spun[0], process)
+    loop.start('newest', 1)
+    loop.put(Header(), 'frame')
+    wait_for(lambda: 'INFO_VALUES' in values(health))
+    loop.stop()
+    assert values(health)['rejected.camera_info values'] == '1'
 
 
 def test_stopping_waits_for_the_frame_in_work_and_leaves_the_rest(spun):

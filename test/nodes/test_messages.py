@@ -181,6 +181,7 @@ RGB = np.zeros((4, 6, 3))
     ({'step': 0}, ['step is 0', '18']),
     ({'height': 5}, ['72 bytes', '90', 'cut short']),
     ({'data': b''}, ['0 bytes', '72']),
+    ({'width': 32767}, ['32767x4', 'no side of more than 32766']),
 ])
 def test_a_bad_image_is_refused_with_what_came_and_what_is_asked_for(fields, words):
     with pytest.raises(MessageError) as caught:
@@ -236,6 +237,12 @@ def png_header(width, height):
 def test_a_bad_compressed_image_is_refused(text, data, word):
     with pytest.raises(MessageError, match=word):
         compressed_to_rgb(CompressedImage(format=text, data=data))
+
+
+def test_a_compressed_image_that_opencv_cannot_rectify_is_refused():
+    data = cv2.imencode('.png', np.zeros((32767, 1, 3), np.uint8))[1].tobytes()
+    with pytest.raises(MessageError, match='1x32767; .* no side of more than 32766'):
+        compressed_to_rgb(CompressedImage(format='png', data=data))
 
 
 # -- camera_info ---------------------------------------------------------------------------------
