@@ -26,7 +26,14 @@ from depth_perception.focus_sweep import FixedSweep, check_distances
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._focus import FocusReading, focus_reading
 from depth_perception.nodes._frame_loop import REASONS
-from depth_perception.nodes._inputs import SILENCE_S, Input, image_type, input_qos, received_color
+from depth_perception.nodes._inputs import (
+    SILENCE_S,
+    Input,
+    image_type,
+    input_qos,
+    received_color,
+    subscribed,
+)
 from depth_perception.nodes._parameter_groups import InputParameters
 from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._stamps import NS_PER_S, StampPairer, stamp_ns
@@ -122,8 +129,7 @@ class FocusInput:
         topics = [('image', image_type(config.image_transport), self._on_image)]
         if self._fixed is None:
             topics.append(('focus', JointState, self._on_focus))
-        self._inputs = [Input(self._node, kind, name, callback, qos)
-                        for name, kind, callback in topics]
+        self._inputs = subscribed(self._node, topics, qos)
 
     def close(self) -> None:
         """Unsubscribe; it may be so already."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+import contextlib
 import time
 from typing import Any
 
@@ -222,6 +223,18 @@ class Input:
                and each.node_namespace == self._node.get_namespace()]
         found = (sender(each.endpoint_gid, own[0]) for each in publishers if own)
         return next((each for each in found if each is not None and each.is_small), None)
+
+
+def subscribed(node: Node, topics: Iterable[tuple[str, type, Callable[[Any], None]]],
+               qos: QoSProfile) -> list[Input]:
+    """Subscribe to all of these (name, type, callback), or to none where one cannot be made."""
+    made: list[Input] = []
+    with contextlib.ExitStack() as undo:
+        for name, kind, callback in topics:
+            made.append(Input(node, kind, name, callback, qos))
+            undo.callback(made[-1].close)
+        undo.pop_all()
+    return made
 
 
 def _blame(small: Sender) -> str:

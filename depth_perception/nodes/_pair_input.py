@@ -16,7 +16,14 @@ from std_msgs.msg import Header
 from depth_perception.nodes._camera import Camera
 from depth_perception.nodes._diagnostics import Finding, Health, Level
 from depth_perception.nodes._frame_loop import SizeError
-from depth_perception.nodes._inputs import SILENCE_S, Input, image_type, input_qos, received_color
+from depth_perception.nodes._inputs import (
+    SILENCE_S,
+    Input,
+    image_type,
+    input_qos,
+    received_color,
+    subscribed,
+)
 from depth_perception.nodes._messages import to_depth
 from depth_perception.nodes._outputs import DepthFrame, Output, Outputs
 from depth_perception.nodes._parameter_groups import InputParameters, RangeParameters
@@ -73,11 +80,9 @@ class PairMaker:
         self._last_pair = time.monotonic()
         self._gaps_ns: deque[int] = deque(maxlen=WAITING)
         self._camera = Camera(self._node, config.process, waiting)
-        self._inputs = [
-            Input(self._node, kind, name, callback, input_qos(config.process, depth))
-            for name, kind, callback in (
-                ('image', image_type(config.image_transport), self._on_image),
-                ('depth', Image, self._on_depth))]
+        self._inputs = subscribed(self._node, (
+            ('image', image_type(config.image_transport), self._on_image),
+            ('depth', Image, self._on_depth)), input_qos(config.process, depth))
 
     def deactivate(self) -> None:
         """Unsubscribe; it may be so already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+import contextlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from std_msgs.msg import Header
 
 from depth_perception.geometry import GeometryError
 from depth_perception.nodes._diagnostics import Finding, Health
-from depth_perception.nodes._inputs import Input, input_qos
+from depth_perception.nodes._inputs import input_qos, subscribed
 from depth_perception.nodes._messages import MessageError
 from depth_perception.nodes._parameters import parameter
 from depth_perception.nodes._range_messages import (
@@ -124,27 +125,32 @@ class RangeInput:
         self._readings = Readings(KEPT + AN_IMAGE * waiting)
         message_type, self._convert = SOURCES[config.range_source]
         qos = input_qos(config.process, max(10, waiting))
-        self._input = Input(node, message_type, 'range', self._on_message, qos)
         self._info: CameraInfo | None = None
-        self._info_input = None
+        topics = [('range', message_type, self._on_message)]
         if message_type is Image:
-            self._info_input = Input(node, CameraInfo, 'range_camera_info', self._on_info, qos)
-        self._transforms = StaticTransforms()
-        self._tf_static = subscribe(node, self._transforms)
+            topics.append(('range_camera_info', CameraInfo, self._on_info))
+        self._transforms, self._tf_static = StaticTransforms(), None
+        self._inputs = subscribed(node, topics, qos)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._tf_static = subscribe(node, self._transforms)
+            undo.pop_all()
+
+    @property
+    def topic(self) -> str:
+        """Full name of the range source's topic."""
+        return self._inputs[0].topic
 
     def close(self) -> None:
         """Unsubscribe."""
-        self._input.close()
-        if self._info_input is not None:
-            self._info_input.close()
+        for each in self._inputs:
+            each.close()
         if self._tf_static is not None:
             self._node.destroy_subscription(self._tf_static)
 
     def complaint(self) -> Finding | None:
         """Say why nothing comes in."""
-        found = self._input.complaint()
-        if found is None and self._info_input is not None:
-            found = self._info_input.complaint()
+        found = next(filter(None, (each.complaint() for each in self._inputs)), None)
         # the one of another type has another parameter for it than images have
         return found and found._replace(text=found.text.replace('image_transport', 'range.source'))
 
@@ -162,10 +168,10 @@ class RangeInput:
         reading = self._readings.nearest(stamp)
         if reading is None:
             found = self.complaint()
-            raise RangeError(found.text if found else f"no reading on '{self._input.topic}' yet")
+            raise RangeError(found.text if found else f"no reading on '{self.topic}' yet")
         gap_s = abs(reading.stamp - stamp) / NS_PER_S
         if gap_s > config.range_tolerance:
-            raise RangeError(f"the nearest stamp on '{self._input.topic}' is {gap_s:.3f} s away "
+            raise RangeError(f"the nearest stamp on '{self.topic}' is {gap_s:.3f} s away "
                              f'from that of the image, more than range.tolerance = '
                              f'{config.range_tolerance:g}; synchronise the clocks, or raise it')
         try:
@@ -186,7 +192,7 @@ class RangeInput:
             points = self._converted(message)
         except (MessageError, GeometryError) as error:
             self._health.warn('range messages unusable',
-                              f"message on '{self._input.topic}' cannot be used: {error}")
+                              f"message on '{self.topic}' cannot be used: {error}")
             return
         self._readings.add(Reading(
             stamp_ns(message.header), message.header.frame_id, points.astype(np.float32)))

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
-from depth_perception.nodes import _inputs
-from depth_perception.nodes._inputs import Input, input_qos
+from depth_perception.nodes import _inputs, _range
+from depth_perception.nodes._inputs import Input, input_qos, subscribed
+from depth_perception.nodes._range import RangeInput
 from depth_perception.nodes._transport import Sender
 
 # The publisher of an earlier test may still be seen on its topic, with another type.
@@ -36,6 +37,28 @@ def make_input(graph):
 
 def lose(given, count):
     given._on_lost(SimpleNamespace(total_count_change=count))
+
+
+def subscriptions(graph, name):
+    return [each for each in graph.probe.subscriptions if each.topic_name.endswith(name)]
+
+
+def test_of_two_subscriptions_none_is_left_where_the_second_cannot_be_made(graph):
+    topics = (('first_of_two', Image, print), ('no name of a topic', Image, print))
+    with pytest.raises(RuntimeError, match='failed to resolve name'):
+        subscribed(graph.probe, topics, input_qos('newest', 1))
+    assert subscriptions(graph, 'first_of_two') == []
+
+
+def test_a_range_source_without_transforms_leaves_no_subscription(graph, monkeypatch):
+    def refuse(*_):
+        raise ValueError('no /tf_static')
+
+    monkeypatch.setattr(_range, 'subscribe', refuse)
+    config = SimpleNamespace(range_source='depth_image', process='newest', queue_size=1)
+    with pytest.raises(ValueError, match='no /tf_static'):
+        RangeInput(graph.probe, config, None)
+    assert subscriptions(graph, '/range') + subscriptions(graph, '/range_camera_info') == []
 
 
 def test_losses_told_at_one_instant_are_no_state(make_input):
