@@ -1,10 +1,13 @@
-"""Tiny ONNX models with known answers, for all tests that need an engine without training one."""
+"""What tests of several folders need: tiny ONNX models with known answers, and DDS domains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+import fcntl
 from pathlib import Path
+import random
+import tempfile
 
 from hypothesis import settings
 import numpy as np
@@ -21,6 +24,28 @@ settings.load_profile('repository')
 
 # ONNX Runtime of ROS Humble's time reads these; the onnx package's newest are too new for it.
 OPSET, IR_VERSION = 17, 8
+
+
+@pytest.fixture(scope='session')
+def domain_ids() -> Iterator[Callable[[], int]]:
+    """Give out DDS domains that no other test run on this machine uses."""
+    held = []
+
+    def take() -> int:
+        for number in random.sample(range(1, 101), 100):
+            handle = (Path(tempfile.gettempdir()) / f'depth_perception_domain_{number}').open('w')
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.close()
+                continue
+            held.append(handle)
+            return number
+        raise RuntimeError('no free DDS domain')
+
+    yield take
+    for handle in held:
+        handle.close()
 
 
 @pytest.fixture(scope='session')

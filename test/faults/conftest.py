@@ -40,7 +40,6 @@ def _conftest_of_nodes() -> Any:
 
 
 live = _conftest_of_nodes()
-domain_ids = live.domain_ids
 pytest_runtest_makereport = live.pytest_runtest_makereport
 if live.HAS_ROS:
     from sensor_msgs.msg import Image

@@ -22,11 +22,9 @@ import importlib.util
 import itertools
 import os
 from pathlib import Path
-import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import Any
@@ -403,28 +401,6 @@ def _remove_dead_segments() -> None:
                 lock.unlink(missing_ok=True)
         except OSError:
             continue
-
-
-@pytest.fixture(scope='session')
-def domain_ids() -> Iterator[Callable[[], int]]:
-    """Give out DDS domains that no other test run on this machine uses."""
-    held = []
-
-    def take() -> int:
-        for number in random.sample(range(1, 80), 79):
-            handle = (Path(tempfile.gettempdir()) / f'depth_perception_domain_{number}').open('w')
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.close()
-                continue
-            held.append(handle)
-            return number
-        raise RuntimeError('no free DDS domain')
-
-    yield take
-    for handle in held:
-        handle.close()
 
 
 @pytest.fixture(scope='module')

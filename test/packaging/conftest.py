@@ -118,11 +118,7 @@ class LiveGraph:
         self._rclpy.shutdown(context=self._context)
 
 
-GRAPH_VARIABLES = {
-    # 81 and up: the other live tests take their domains from below.
-    'ROS_DOMAIN_ID': str(81 + os.getpid() % 20),
-    'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT?sockets_size=8MB',
-}
+GRAPH_VARIABLES = ('ROS_DOMAIN_ID', 'FASTDDS_BUILTIN_TRANSPORTS')
 
 
 def copy_sources(target: Path) -> Path:
@@ -181,12 +177,18 @@ def workspace(request) -> Workspace:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(scope='session')
+def domain_id(domain_ids) -> int:
+    """One for all installed programs: each test ends what it started."""
+    return domain_ids()
+
+
 @pytest.fixture
-def live_graph(monkeypatch, tmp_path) -> Iterator[LiveGraph]:
+def live_graph(monkeypatch, tmp_path, domain_id) -> Iterator[LiveGraph]:
     """A graph to start processes in."""
     pytest.importorskip('rclpy')
-    for name, value in GRAPH_VARIABLES.items():
-        monkeypatch.setenv(name, value)
+    for name, value in zip(GRAPH_VARIABLES, (domain_id, 'DEFAULT?sockets_size=8MB')):
+        monkeypatch.setenv(name, str(value))
     graph = LiveGraph(tmp_path / 'process.log')
     yield graph
     graph.close()

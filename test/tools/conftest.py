@@ -6,10 +6,10 @@ import pytest
 
 
 @pytest.fixture(scope='module')
-def isolated_graph():
+def isolated_graph(domain_ids):
     """Keep other graphs on this machine out, and this one's settings in."""
     before = dict(os.environ)
-    os.environ['ROS_DOMAIN_ID'] = str(80 + os.getpid() % 20)
+    os.environ['ROS_DOMAIN_ID'] = str(domain_ids())
     yield
     os.environ.clear()
     os.environ.update(before)
