@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 import time
 from typing import TYPE_CHECKING, Any
 
+from depth_perception.tools.processes import interrupted_by_sigterm
+
 if TYPE_CHECKING:
     from rclpy.node import Node
 
@@ -21,7 +23,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         'calibrate', help='scale of the depth: by a wall at a known distance or a range sensor')
     parser.add_argument('--node', default='',
-                        help='such as /depth_node (default: the only one that runs)')
+                        help='such as /depth_node, or /multi_depth_node/front for one of several '
+                        'cameras (default: the only one that runs)')
     parser.add_argument('--wall', type=float, default=None, metavar='METRES',
                         help='distance of a wall that the camera looks straight at (default: as '
                         f'{WALL} of the node says; 0: its range source)')
@@ -40,13 +43,15 @@ def run(node: str = '', wall: float | None = None, timeout: float = 60.0) -> int
     """
     # Imported here: the other commands need no ROS.
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
     from std_srvs.srv import Trigger
 
-    rclpy.init()
+    # rclpy's own would end all calls at a Ctrl-C, and the node would keep the distance of the wall
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         own = rclpy.create_node('depth_perception_calibrate')
-        name = f'/{node.strip("/")}' if node else _only_node(own)
-        with _wall_at(own, name, wall, timeout):
+        name, owner = _chosen(own, f'/{node.strip("/")}' if node else '')
+        with interrupted_by_sigterm(), _wall_at(own, owner, wall, timeout):
             answer = _call(own, Trigger, name + SERVICE, Trigger.Request(), timeout)
     finally:
         rclpy.try_shutdown()
@@ -54,24 +59,33 @@ def run(node: str = '', wall: float | None = None, timeout: float = 60.0) -> int
     return 0 if answer.success else 1
 
 
-def _only_node(own: Node) -> str:
-    """Full name of the node that offers the service."""
+def _chosen(own: Node, wanted: str = '') -> tuple[str, str]:
+    """What stands before the name of the service, and the full name of the node that offers it.
+
+    They differ for one of several cameras: /multi_depth_node/front of /multi_depth_node. Without
+    a wanted one it is the only one.
+    """
     end = time.monotonic() + SEARCH_S
-    found: list[str] = []
-    while not found and time.monotonic() < end:
+    found: dict[str, str] = {}
+    while time.monotonic() < end and not (wanted in found if wanted else found):
         time.sleep(0.5)     # for others that are a little later
-        found = sorted(_offered(own))
+        found = dict(sorted(_offered(own)))
+    names = ', '.join(found)
+    if wanted and wanted not in found:
+        raise RuntimeError(f'nobody offers {wanted}{SERVICE} within {SEARCH_S:g} s; is the name '
+                           f'right? Offered are: {names or "none"}')
     if not found:
         raise RuntimeError(f'no node offers calibrate_scale within {SEARCH_S:g} s; start '
                            'depth_node, in the same ROS_DOMAIN_ID')
-    if len(found) > 1:
-        raise RuntimeError(f'{len(found)} nodes offer calibrate_scale; choose one by --node: '
-                           f'{", ".join(found)}')
-    return found[0]
+    if not wanted and len(found) > 1:
+        raise RuntimeError(f'{len(found)} nodes or cameras offer calibrate_scale; choose one by '
+                           f'--node: {names}')
+    name = wanted or next(iter(found))
+    return name, found[name]
 
 
-def _offered(own: Node) -> Iterator[str]:
-    """Give what stands before the name of the service, wherever it is offered."""
+def _offered(own: Node) -> Iterator[tuple[str, str]]:
+    """Give what stands before the name of the service, and its node, wherever it is offered."""
     from rclpy.node import NodeNameNonExistentError
 
     for name, namespace in own.get_node_names_and_namespaces():
@@ -79,7 +93,7 @@ def _offered(own: Node) -> Iterator[str]:
         with suppress(NodeNameNonExistentError):    # it ended just now
             for service, _ in own.get_service_names_and_types_by_node(name, namespace):
                 if service.endswith(SERVICE):
-                    yield service[:-len(SERVICE)]
+                    yield service[:-len(SERVICE)], f'{namespace.rstrip("/")}/{name}'
 
 
 @contextmanager
@@ -116,8 +130,10 @@ def _call(own: Node, kind: type, service: str, request: Any, timeout: float) -> 
     client = own.create_client(kind, service)
     if not client.wait_for_service(min(timeout, SEARCH_S)):
         raise RuntimeError(f'nobody offers {service}; is the name of the node right?')
-    future = client.call_async(request)
-    rclpy.spin_until_future_complete(own, future, timeout_sec=timeout)
+    future, end = client.call_async(request), time.monotonic() + timeout
+    while not future.done() and time.monotonic() < end:
+        # in pieces: a signal does not end the wait for messages
+        rclpy.spin_until_future_complete(own, future, timeout_sec=0.2)
     if not future.done():
         raise RuntimeError(f'{service} did not answer in {timeout:g} s; read its log')
     return future.result()

@@ -24,7 +24,11 @@ from depth_perception.model_spec import DEFAULT_MODEL, find_model
 from depth_perception.nodes._messages import to_depth
 from depth_perception.tools import demo_report
 from depth_perception.tools.observer import Observer, Watch
-from depth_perception.tools.processes import NodeProcess, graph_environment
+from depth_perception.tools.processes import (
+    NodeProcess,
+    graph_environment,
+    interrupted_by_sigterm,
+)
 from depth_perception.tools.recorder import BagRecorder, read_back
 
 #: Every topic the depth node offers for a metric model, below the node's own name.
@@ -108,6 +112,7 @@ def own(source: str, hfov_deg: float) -> Source:
     )
 
 
+@interrupted_by_sigterm()
 def run(source: str | None, hfov_deg: float, seconds: float, output: Path) -> int:
     """Run the demo and return the exit status.
 

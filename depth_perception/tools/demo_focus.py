@@ -33,7 +33,11 @@ from depth_perception.tools.demo_report import (
     write_summary,
 )
 from depth_perception.tools.observer import Observer, Watch
-from depth_perception.tools.processes import NodeProcess, graph_environment
+from depth_perception.tools.processes import (
+    NodeProcess,
+    graph_environment,
+    interrupted_by_sigterm,
+)
 from depth_perception.tools.recorder import BagRecorder, read_back
 
 NAMESPACE = 'focus'
@@ -48,6 +52,7 @@ WORST_ERROR = 0.5           # relative error with the warmest colour
 STRIP_HEIGHT = 240
 
 
+@interrupted_by_sigterm()
 def run(model: str, single_image_model: str, seconds: float, output: Path) -> int:
     """Run the demo and return the exit status.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 import os
 from pathlib import Path
 import signal
@@ -108,6 +109,19 @@ class NodeProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the body by KeyboardInterrupt, as Ctrl-C does; of the main thread.
+
+    What the body started is then stopped. Also a decorator.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_command(command: Sequence[str], timeout: float = 10.0, **options: Any) -> int:
