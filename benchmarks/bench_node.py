@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -21,7 +20,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 import rclpy
@@ -43,78 +41,6 @@ def stream(count: int, rate_hz: float) -> subprocess.Popen:
         str(rate_hz)], env=graph_environment())
 
 
-def run_plain(seconds: float) -> None:
-    """Serve as the plain node for a while and print its overhead in milliseconds as JSON."""
-    import open3d
-    from sensor_msgs.msg import CameraInfo, PointField
-
-    from depth_perception.inference import load
-
-    engine = load(DEFAULT_MODEL)
-    height, width = engine.spec.input_height, engine.spec.input_width
-    rclpy.init()
-    node = rclpy.create_node('depth_node')
-    images = node.create_publisher(Image, DEPTH, 5)
-    clouds = node.create_publisher(PointCloud2, POINTS, 5)
-    infos: list[CameraInfo] = []
-    overheads: list[float] = []
-    mean, std = np.array(engine.spec.mean), np.array(engine.spec.std)
-
-    def preprocess(image: np.ndarray) -> np.ndarray:
-        import cv2
-
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        normal = (small.astype(np.float32) / 255.0 - mean) / std
-        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None].astype(np.float32))
-
-    def cloud_of(depth: np.ndarray, image: np.ndarray, info: CameraInfo) -> PointCloud2:
-        rgbd = open3d.geometry.RGBDImage.create_from_color_and_depth(
-            open3d.geometry.Image(image), open3d.geometry.Image(depth), 1.0, 100.0, False)
-        k = info.k
-        cloud = open3d.geometry.PointCloud.create_from_rgbd_image(
-            rgbd, open3d.camera.PinholeCameraIntrinsic(
-                info.width, info.height, k[0], k[4], k[2], k[5]))
-        points = np.asarray(cloud.points, np.float32)
-        colors = (np.asarray(cloud.colors) * 255).astype(np.uint32)
-        packed = (colors[:, 0] << 16 | colors[:, 1] << 8 | colors[:, 2]).view(np.float32)
-        data = np.column_stack([points, packed]).astype(np.float32)
-        fields = [PointField(name=n, offset=4 * i, datatype=7, count=1)
-                  for i, n in enumerate(('x', 'y', 'z', 'rgb'))]
-        return PointCloud2(height=1, width=len(data), fields=fields, point_step=16,
-                           row_step=16 * len(data), data=data.tobytes())
-
-    def receive(message: Image) -> None:
-        import cv2
-
-        if not infos:
-            return
-        start = time.perf_counter()
-        image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        tensor = preprocess(image)
-        before = time.perf_counter()
-        raw, _ = engine.infer(tensor)
-        inference = time.perf_counter() - before
-        depth = cv2.resize(np.exp(raw), (message.width, message.height))
-        out = Image(header=message.header, height=message.height, width=message.width,
-                    encoding='32FC1', step=4 * message.width, data=depth.tobytes())
-        images.publish(out)
-        cloud = cloud_of(depth, image, infos[-1])
-        cloud.header = message.header
-        clouds.publish(cloud)
-        overheads.append((time.perf_counter() - start - inference) * 1e3)
-
-    node.create_subscription(Image, 'image', receive, 5)
-    node.create_subscription(CameraInfo, 'camera_info', infos.append, 5)
-    executor = rclpy.executors.SingleThreadedExecutor()
-    executor.add_node(node)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        executor.spin_once(timeout_sec=0.1)
-    node.destroy_node()
-    rclpy.shutdown()
-    print(json.dumps(overheads[20:]))
-
-
 def overhead_ours(seconds: float) -> dict:
     """Read the node's own stage clock from /diagnostics after a run at 30 Hz."""
     observer = Observer()
@@ -134,7 +60,7 @@ def overhead_plain(seconds: float) -> float:
     observer = Observer()
     observer.watch(DEPTH, Image)
     observer.watch(POINTS, PointCloud2)
-    plain = subprocess.Popen([sys.executable, __file__, '--plain', str(seconds + 6)],
+    plain = subprocess.Popen([sys.executable, str(HERE / 'plain_node.py'), str(seconds + 6)],
                              env=graph_environment(), stdout=subprocess.PIPE, text=True)
     camera = stream(round(30 * seconds), 30.0)
     observer.spin(seconds + 12, lambda: camera.poll() is not None)
@@ -217,12 +143,6 @@ def every_frame(count: int, model: Path) -> dict:
 
 def main() -> None:
     """Run all four and write the JSON."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--plain', type=float)
-    arguments = parser.parse_args()
-    if arguments.plain:
-        run_plain(arguments.plain)
-        return
     os.environ.update(graph_environment({'ROS_DOMAIN_ID': str(60 + os.getpid() % 40),
                                          **os.environ}))
     rclpy.init()
