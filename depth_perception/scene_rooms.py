@@ -42,7 +42,7 @@ class Room:
         style : one of `scene_styles.STYLES`.
         """
         rng, chosen = np.random.default_rng(seed), find_style(style)
-        size = _random_size(rng)
+        size = _random_size(rng, chosen.shapes)
         kinds = list(AGAINST_WALLS)
         kind = kinds[int(rng.integers(len(kinds)))]
         makers = chosen.against_walls[kind], chosen.free_standing[kind]
@@ -65,12 +65,12 @@ class Room:
         return camera_path(self, n_frames, seed)
 
 
-def _random_size(rng) -> np.ndarray:
-    """Rooms, corridors and halls."""
-    kind = rng.random()
-    if kind < 0.12:
+def _random_size(rng, shares: tuple[float, float]) -> np.ndarray:
+    """Corridors and halls by their shares, else a room."""
+    kind, (corridors, halls) = rng.random(), shares
+    if kind < corridors:
         size = rng.uniform([1.5, 4.0, 2.3], [2.8, 14.0, 3.2])
-    elif kind < 0.38:
+    elif kind < corridors + halls:
         size = rng.uniform([6.0, 5.0, 2.7], [14.0, 11.0, 4.5])
     else:
         size = rng.uniform([2.6, 2.5, 2.3], [6.5, 5.5, 3.0])
@@ -86,7 +86,7 @@ def _furnish(rng, layout: Layout, style: Style) -> tuple[list[Light], np.ndarray
         layout.along_wall(frame, length, openings['door'] + openings['window'], fill)
     area = float(np.prod(layout.size[:2]))
     layout.in_the_middle(int(rng.uniform(0.2, 1.2) * style.crowd * area / 2))
-    layout.on_the_floor(int(rng.poisson(area * rng.choice([0.05, 0.2, 0.6]))))
+    layout.on_the_floor(int(rng.poisson(style.litter * area * rng.choice([0.05, 0.2, 0.6]))))
     if rng.random() < 0.5:
         layout.rug()
     for frame, length, openings in walls:

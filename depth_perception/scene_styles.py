@@ -1,7 +1,7 @@
 """Styles of rooms: other stuff, light and furniture, for a robot that comes to another building.
 
-Sizes, doors, windows and cameras are those of all rooms, so that depth is as far as ever. The
-shipped model was trained on rooms without a style; no test of it has one either.
+Doors, windows and cameras are those of all rooms. The shipped model was trained on rooms without a
+style and on bare ones; no test of it has a style.
 """
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Style:
     against_walls, free_standing : kind of room -> makers of its furniture.
     fill : least and most share of the walls that furniture stands at.
     crowd : how many times as many pieces stand free.
+    litter : how many times as many small things lie on the floor.
+    shapes : shares of corridors and of halls among the rooms.
     tints : RGB factors of all lights, one of them for a room; none: the lights stay as they are.
     ambient : factor of the light that comes from everywhere.
     """
@@ -41,6 +43,8 @@ class Style:
     free_standing: Mapping[str, tuple[Maker, ...]] = field(default_factory=lambda: FREE_STANDING)
     fill: tuple[float, float] = (0.25, 0.95)
     crowd: float = 1.0
+    litter: float = 1.0
+    shapes: tuple[float, float] = (0.12, 0.26)
     tints: tuple[tuple[float, float, float], ...] = ()
     ambient: float = 1.0
 
@@ -74,6 +78,17 @@ def _shiny(rng) -> Material:
                     rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.9))
 
 
+def _paint(saturation, value, gloss: float = 0.0) -> Callable[..., Material]:
+    """A recipe for a surface of one colour, or one with clouds in it that are metres wide."""
+    def make(rng) -> Material:
+        base = colour(rng, saturation, value)
+        if rng.random() < 0.3:
+            return Material(textures.to_image(base).reshape(1, 1, 3), 1.0, rng.uniform(0, gloss))
+        clouds = base + (textures.fractal(rng, 2.2) * rng.uniform(2, 22))[..., None]
+        return Material(textures.to_image(clouds), rng.uniform(2, 8), rng.uniform(0, gloss))
+    return make
+
+
 _ARCADE_WALLS = (storage.cartons, storage.bin_, furniture.slope, furniture.column,
                  furniture.sofa, storage.appliance, furniture.stool)
 _ARCADE_FREE = (furniture.column, furniture.slope, storage.cartons, furniture.column,
@@ -95,6 +110,13 @@ STYLES: dict[str, Style] = {
         fill=(0.4, 0.95), crowd=1.6,
         tints=((1.3, 0.8, 0.9), (0.7, 0.95, 1.3), (1.25, 1.05, 0.65), (0.8, 1.25, 0.8)),
         ambient=0.8),
+    # Corridors, halls and empty rooms, painted: what a robot in a hospital or a new building sees.
+    'bare': Style(
+        recipes={**RECIPES,
+                 'wall': (2, _paint((0, 0.35), (0.35, 1))),
+                 'floor': (1, _paint((0, 0.7), (0.1, 0.95), gloss=0.5)),
+                 'ceiling': (1, _paint((0, 0.1), (0.6, 1)))},
+        fill=(0.0, 0.15), crowd=0.15, litter=0.15, shapes=(0.4, 0.3)),
 }
 
 

@@ -31,9 +31,25 @@ def test_no_style_is_the_default():
     assert digest(Room.random(7, style='')) == digest(Room.random(7))
 
 
-@pytest.mark.parametrize('style', NAMED)
-def test_a_styled_room_has_the_size_of_the_room_without_it(style):
+def test_an_arcade_has_the_size_of_the_room_without_a_style(style='arcade'):
     np.testing.assert_array_equal(Room.random(7, style=style).size, Room.random(7).size)
+
+
+def detail(style):
+    # Mean step between neighbours that are not at an edge, over some views of some rooms.
+    steps = []
+    for seed in range(8):
+        room, rng = Room.random(seed, style=style), np.random.default_rng(seed)
+        picture = room.render(CAMERA, room.random_pose(rng, 'overview')).rgb.astype(float)
+        step = np.abs(np.diff(picture, axis=1)).mean(axis=-1)
+        steps.append(np.median(step))
+    return np.mean(steps)
+
+
+def test_bare_rooms_are_plainer_and_emptier_than_others():
+    assert detail('bare') < 0.5 * detail('')
+    assert (np.mean([len(Room.random(seed, style='bare').boxes) for seed in range(8)])
+            < 0.4 * np.mean([len(Room.random(seed).boxes) for seed in range(8)]))
 
 
 @pytest.mark.parametrize('style', NAMED)

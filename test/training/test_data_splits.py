@@ -41,7 +41,7 @@ def test_seeds_of_rooms_and_close_scenes_are_disjoint():
     splits = load_splits()
     seeds = [set(range(e.seeds[0], e.seeds[1] + 1, 100)) | {e.seeds[1]}
              for e in splits.entries.values() if e.seeds]
-    assert len(seeds) == 5 and len(set.union(*seeds)) == sum(len(s) for s in seeds)
+    assert len(seeds) == 7 and len(set.union(*seeds)) == sum(len(s) for s in seeds)
 
 
 def test_every_stored_data_set_has_a_reader():

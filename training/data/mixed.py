@@ -30,11 +30,13 @@ log = logging.getLogger(__name__)
 MEDIAN_STRIDE = 12  # px: 540 of the pixels of a view tell its median well enough
 LOG_WIDTH = 0.25  # of depths that count as alike
 
-DEFAULT_WEIGHTS = {'procedural_train': 0.49, 'closeup_train': 0.15, 'aws_small_house_train': 0.145,
-                   'aws_bookstore_train': 0.13, 'tum_fr1_rpy_train': 0.085}
-DEFAULT_VIEWS = {'procedural_train': 8192, 'closeup_train': 2048, 'aws_small_house_train': 1024,
-                 'aws_bookstore_train': 1024, 'tum_fr1_rpy_train': 144, 'procedural_val': 128,
-                 'closeup_val': 64, 'aws_small_house_val': 64, 'aws_bookstore_val': 64,
+DEFAULT_WEIGHTS = {'procedural_train': 0.39, 'closeup_train': 0.13, 'bare_train': 0.15,
+                   'aws_small_house_train': 0.13, 'aws_bookstore_train': 0.12,
+                   'tum_fr1_rpy_train': 0.08}
+DEFAULT_VIEWS = {'procedural_train': 8192, 'closeup_train': 2048, 'bare_train': 2048,
+                 'aws_small_house_train': 1024, 'aws_bookstore_train': 1024,
+                 'tum_fr1_rpy_train': 144, 'procedural_val': 128, 'closeup_val': 64,
+                 'bare_val': 64, 'aws_small_house_val': 64, 'aws_bookstore_val': 64,
                  'tum_fr1_rpy_val': 36}
 
 

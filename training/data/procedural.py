@@ -45,7 +45,8 @@ def furniture_labels(room: Room, depth: np.ndarray, intrinsics: Intrinsics,
     return np.where(np.isfinite(depth), inside, UNLABELLED).astype(np.uint8)
 
 
-def render_room(seed: int, count: int, height: int, width: int, furniture=()) -> list[dict]:
+def render_room(seed: int, count: int, height: int, width: int, furniture=(),
+                style: str = '') -> list[dict]:
     """Render up to `count` views of the room `seed`: walking, close-up and overview mixed.
 
     Parameters
@@ -56,6 +57,8 @@ def render_room(seed: int, count: int, height: int, width: int, furniture=()) ->
         How many views, and their size in px.
     furniture
         Models for Room.random, each a sequence of Mesh.
+    style
+        Of the room, see `scene_styles.STYLES`.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def render_room(seed: int, count: int, height: int, width: int, furniture=()) ->
         labels uint8 (height, width), see `furniture_labels`. Shorter than `count` where the room
         has too few places with a sensible view.
     """
-    room = Room.random(seed, furniture)
+    room = Room.random(seed, furniture, style)
     rng, views = np.random.default_rng([23, seed]), []
     for _ in range(TRIES_PER_VIEW * count):
         intrinsics = Intrinsics.from_hfov(width, height, rng.uniform(*HFOV_DEG))

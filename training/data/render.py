@@ -47,6 +47,8 @@ def recipe(entry: Entry) -> dict:
         maker = procedural if entry.dataset == PROCEDURAL else closeups
         facts.update(version=maker.GENERATOR_VERSION, seeds=entry.seeds,
                      furniture=entry.furniture if _furniture_folder() else '')
+        if entry.style:
+            facts['style'] = entry.style
     elif entry.dataset == worlds.DATASET:
         facts.update(version=worlds.GENERATOR_VERSION, world=entry.world, region=entry.region)
     elif entry.dataset == mitsuba.DATASET:
@@ -72,9 +74,9 @@ def render_unit(entry: Entry, unit: int, height: int, width: int) -> list[dict]:
     if entry.dataset in GENERATED:
         folder = _furniture_folder()
         models = furniture.load_furniture(folder, entry.furniture) if folder else ()
-        make = (procedural.render_room if entry.dataset == PROCEDURAL
-                else closeups.render_closeup)
-        return make(entry.seeds[0] + unit, views_per_unit(entry), height, width, models)
+        scene = entry.seeds[0] + unit, views_per_unit(entry), height, width, models
+        return (procedural.render_room(*scene, entry.style) if entry.dataset == PROCEDURAL
+                else closeups.render_closeup(*scene))
     folder = dataset_folder(entry.dataset)
     if entry.dataset == worlds.DATASET:
         # Train and val differ in region; distinct seeds keep their lights apart as well.

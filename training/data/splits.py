@@ -27,7 +27,8 @@ class Entry:
     """One line of splits.yaml.
 
     `seeds` and `frames` are (first, last), both included; `region` is the part of a world's
-    extent along X in which cameras stand, 0..1.
+    extent along X in which cameras stand, 0..1. `style` is that of the rooms, see
+    `depth_perception.scene_styles`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Entry:
     sequence: str = ''
     frame: str = ''
     furniture: str = ''
+    style: str = ''
     seeds: tuple[int, int] | None = None
     frames: tuple[int, int] | None = None
     region: tuple[float, float] | None = None
