@@ -135,11 +135,11 @@ def robot_bag(path: Path, storage: str = 'mcap',
 FOCUS_M = [0.5, 1.0, 2.0, 4.0]
 
 
-def sweep_bag(path: Path) -> Path:
-    """Ten sweeps of a lens over four distances; the scene is sharpest at the first."""
+def sweep_bag(path: Path, sweeps: int = 10, rate: float = 10.0, start: int = START) -> Path:
+    """Sweeps of a lens over four distances; the scene is sharpest at the first."""
     def rgb(i, t):
         blurred = cv2.GaussianBlur(picture(1), (0, 0), 0.6 + 0.2 * (i % 4))
         return image(t, np.clip(blurred + i // 4 * 2.0, 0, 255).astype(np.uint8), 'rgb8')
 
-    return robot_bag(path, count=40, rate=10.0, rgb=rgb,
+    return robot_bag(path, count=4 * sweeps, rate=rate, start=start, rgb=rgb,
                      more=[('/camera/focus', lambda i, t: focus(t, FOCUS_M[i % 4]))])

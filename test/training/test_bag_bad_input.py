@@ -172,6 +172,15 @@ def test_depth_of_another_camera_is_left_out_unless_it_is_said_to_fit(tmp_path):
     assert 'no static transform joins' in notes(summary) and kept_of(summary, 'colour') == 6
 
 
+def test_depth_of_another_camera_whose_camera_info_is_void_is_told(tmp_path):
+    more = [('/camera/depth/camera_info', lambda i, t: B.info(t, focal=0.0, frame='lidar')),
+            ('/tf_static', lambda i, t: None if i else B.transforms(t, 'camera', 'lidar'))]
+    bag = B.robot_bag(tmp_path / 'bag', count=4, deep=other_frame, more=more)
+    summary = prepare([bag], tmp_path / 'set', WHOLE)
+    assert summary.rows[0].tally.left_out == {'no usable camera_info of the depth': 4}
+    assert 'focal lengths 0.0, 0.0' in notes(summary)
+
+
 def test_millimetres_in_32fc1_are_found_and_said(tmp_path):
     bag = B.robot_bag(tmp_path / 'bag', count=6, deep=lambda i, t: B.image(
         t, B.depth(i) * 1000, '32FC1'))

@@ -435,9 +435,37 @@ def test_topics_can_be_named(tmp_path):
     assert kept(prepare([bag], tmp_path / 'set', front), 'colour')['train'] == 4  # both cameras
 
 
-def test_a_camera_that_zooms_keeps_its_frames_and_their_focal_lengths_together(tmp_path):
-    bag = B.robot_bag(tmp_path / 'bag', count=12,
-                      camera=lambda i, t: B.info(t, focal=50.0 if i < 7 else 80.0))
+@pytest.mark.parametrize('order', ['info first', 'picture first', 'no depth'])
+def test_a_camera_that_zooms_keeps_its_frames_and_their_focal_lengths_together(order, tmp_path):
+    def camera(i, t):
+        return B.info(t, focal=50.0 if i < 7 else 80.0)
+
+    last = {'camera': None, 'more': [('/camera/camera_info', camera)]}  # as image_transport does
+    none = {'deep': None} if order == 'no depth' else {}
+    parts = {'camera': camera} if order == 'info first' else last | none
+    bag = B.robot_bag(tmp_path / 'bag', count=12, **parts)
     prepare([bag], tmp_path / 'set', WHOLE)
-    focal = [camera.fx for _, _, camera in pictures(tmp_path / 'set').values()]
+    frames = open_set(tmp_path / 'set').video('train')
+    focal = [frames.load(i)[1].fx for i in range(len(frames.names))]
     assert focal == [50.0] * 7 + [80.0] * 5
+
+
+def test_of_a_camera_info_that_came_once_all_frames_have_it(tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=30,
+                      camera=lambda i, t: None if i != 4 else B.info(t))
+    summary = prepare([bag], tmp_path / 'set', WHOLE)
+    assert kept(summary)['train'] == 30
+    assert [number_of(stamp) for stamp in pictures(tmp_path / 'set')] == list(range(30))
+
+
+def test_a_sweep_that_begins_in_another_split_is_left_out(tmp_path):
+    # 4 s a sweep, the first of which lies between 3 and 6 s of a block of 8 s
+    bag = B.sweep_bag(tmp_path / 'bag', 25, 1.0, B.START + 3 * B.SECOND)
+    summary = prepare([bag], tmp_path / 'set', Settings(block_seconds=8.0, gap_seconds=1.5))
+    assert min(kept(summary, 'focus').values()) >= 1
+    shown = {}  # by split, when its slices were taken
+    for entry in open_set(tmp_path / 'set').entries:
+        shown.setdefault(entry['split'], []).extend(
+            entry['stamp_ns'] - i * B.SECOND for i in range(4))
+    for one, other in (('train', 'val'), ('train', 'test')):
+        assert np.abs(np.subtract.outer(shown[one], shown[other])).min() >= 1.5 * B.SECOND

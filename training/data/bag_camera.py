@@ -50,20 +50,23 @@ class Cameras:
     ----------
     problem : str
         Why the last message could not be used; '' while all could.
+    newest_ns : int
+        Stamp of the last message.
     """
 
     def __init__(self) -> None:
         self._changes: list[tuple[int, CameraModel]] = []
         self.problem = ''
+        self.newest_ns = -2**63
 
     def add(self, info: Any) -> None:
         """Take a CameraInfo."""
+        stamp_ns = self.newest_ns = stamp_of(info)
         try:
             model = camera_model(info)
         except MessageError as error:
             self.problem = str(error)
             return
-        stamp_ns = stamp_of(info)
         while self._changes and self._changes[-1][0] > stamp_ns:  # the clock went back
             self._changes.pop()
         if not self._changes or self._changes[-1][1] != model:

@@ -177,6 +177,10 @@ class Converter:
         return record_of(self._name(entry), frame.stamp_ns, view, depth)
 
     def _stack(self, entry: dict, sweep: Sweep) -> np.ndarray:
+        # The stack has the stamp of its last slice; its first may lie in another block.
+        if self._settings.split == AUTO and any(
+                self._blocks.split_of(each.stamp_ns) != entry['split'] for each in sweep.slices):
+            raise Unusable('between blocks of time')
         self._unseen(entry, sweep.slices[0].source[2])
         depth = None
         if self._frames.plan.names.depth:

@@ -128,8 +128,11 @@ class DepthMaker:
         Raises
         ------
         Unusable
-            The depth cannot be read, is of another camera, or hardly any pixel has some.
+            The depth cannot be read, is of another camera, or of one that is not known, or hardly
+            any pixel has some.
         """
+        if self._pose is not None and camera is None:
+            raise Unusable('no usable camera_info of the depth')
         try:
             depth = metres_of(message) * self._factor
         except MessageError as error:

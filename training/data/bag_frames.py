@@ -1,6 +1,7 @@
 """The frames of a recording: pictures, with the depth or the sweep of focus that is theirs."""
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 import hashlib
 import struct
@@ -17,6 +18,8 @@ from training.data.bag_salvage import Stored
 from training.data.bag_writer import record_type
 
 STAMP = 4  # bytes of a serialised message before the header's stamp
+# Messages that wait for their camera_info: many drivers send it right after the picture.
+MOST_HELD = 6
 HALF_MAX_M = 65504.0  # what lies beyond counts as missing when it is read
 
 
@@ -81,19 +84,32 @@ class FrameReader:
         yield from map(_frame, self._pairer.finish())
 
     def stamped(self, topics: list[str]) -> Iterator[tuple[int, Stored]]:
-        """Yield the messages of some topics with their stamps; take in the cameras on the way."""
+        """Yield the messages of some topics with their stamps; take in the cameras on the way.
+
+        A message waits until the camera_info of its time came, or so many others.
+        """
         infos = [name for name in self._cameras if name]
+        held: deque[tuple[int, Stored]] = deque()
         for message in self.recording.messages([*filter(None, topics), *infos]):
             if message.topic in infos:
                 info = self.recording.decoded(message)
                 if info is not None:
                     self._cameras[message.topic].add(info)
-                continue
-            stamp_ns = stamp_in(message.data)
-            if stamp_ns is None:
-                self.unread += 1
             else:
-                yield stamp_ns, message
+                stamp_ns = stamp_in(message.data)
+                if stamp_ns is None:
+                    self.unread += 1
+                else:
+                    held.append((stamp_ns, message))
+            while held and (len(held) > MOST_HELD or self._has_camera(*held[0])):
+                yield held.popleft()
+        yield from held
+
+    def _has_camera(self, stamp_ns: int, message: Stored) -> bool:
+        """Whether the camera_info of a message came, if it is to have any."""
+        names = self.plan.names
+        info = {names.image: names.info, names.depth: names.depth_info}.get(message.topic, '')
+        return not info or self._cameras[info].newest_ns >= stamp_ns
 
     def picture(self, stamp_ns: int, message: Stored) -> tuple[View, str]:
         """Return the view of a picture and the checksum of what it was made of.
