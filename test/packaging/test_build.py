@@ -105,6 +105,13 @@ def test_package_xml_names_every_ros_package_that_the_code_imports():
     assert ros - {'builtin_interfaces'} <= declared
 
 
+def test_package_xml_names_what_the_recorder_looks_for():
+    record = ast.parse((ROOT / 'launch' / 'record.launch.py').read_text(encoding='utf-8'))
+    needed, = (ast.literal_eval(node.value) for node in record.body
+               if isinstance(node, ast.Assign) and node.targets[0].id == 'NEEDED')
+    assert {'ros2bag'} < set(needed) <= {x.text for x in package_xml().iter('exec_depend')}
+
+
 def test_setup_py_and_package_xml_say_the_same(shell):
     fields = ('--name', '--version', '--license', '--maintainer', '--maintainer-email')
     said = shell([sys.executable, 'setup.py', '-q', *fields], cwd=ROOT).split('\n')[:5]
