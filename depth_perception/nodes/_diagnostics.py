@@ -78,12 +78,19 @@ class Tally:
             self._counts['processed'] += 1
             self._last_output = self._now()
 
+    def idle(self) -> None:
+        """Note that a frame came and nobody asked for anything: of it no trouble is known."""
+        with self._lock:
+            self._counts['skipped.no subscriber'] += 1
+            self._last_output = self._now()
+
     def trouble(self, name: str, text: str, level: Level, number: int = 1) -> bool:
         """
         Count a trouble, remember its text; return whether it is time to log it.
 
-        An ERROR stands until the next output; after that, and for a WARN, the text is shown as
-        a warning for ten seconds. An OK, which is no fault of the node, is shown as long.
+        An ERROR stands until the next output, or until nobody asks for one; after that, and for a
+        WARN, the text is shown as a warning for ten seconds. An OK, which is no fault of the node,
+        is shown as long.
         """
         trouble = _Trouble(level, text, code_of(name), self._now())
         with self._lock:
@@ -192,6 +199,10 @@ class Health:
         """Note a frame that came out."""
         self._tally.output()
         self.output_rate.tick(time.monotonic())
+
+    def idle(self) -> None:
+        """Note a frame that nobody wants anything of."""
+        self._tally.idle()
 
     def warn(self, name: str, text: str, number: int = 1) -> None:
         """Count something odd about a frame that is used all the same."""

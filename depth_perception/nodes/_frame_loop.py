@@ -171,7 +171,7 @@ class FrameLoop:
             self._health.reject(REASONS[type(error)], str(error))
             return
         if not published:
-            self._health.count('skipped.no subscriber')
+            self._health.idle()
             return
         self._health.clock.record('total', time.perf_counter() - queued.arrived)
         self._record_age('output age', queued.header)

@@ -20,7 +20,8 @@ from depth_perception.colorize import colorize
 from depth_perception.geometry import Intrinsics
 from depth_perception.nodes._messages import CloudWriter, ImageWriter, camera_info, copy_header
 from depth_perception.nodes._parameter_groups import CloudParameters, DepthImageParameters
-from depth_perception.point_cloud import CloudBuilder, valid_points
+from depth_perception.point_cloud import CloudBuilder, PointCloudError, valid_points
+from depth_perception.stereo import StereoError
 from depth_perception.timing import StageClock
 
 Ready = tuple[Publisher, Any]       # a message and where it goes
@@ -107,15 +108,29 @@ class Outputs:
         return [] if self._has_metres() else _subscribed(self._metric)
 
     def publish(self, frame: DepthFrame, config: Any, clock: StageClock) -> None:
-        """Make what is wanted of a frame, then publish it all."""
+        """
+        Make what is wanted of a frame, then publish it all.
+
+        Raises
+        ------
+        PointCloudError, StereoError
+            An output cannot be made; the others are published.
+
+        """
         ready: list[Ready] = []
+        failed: list[ValueError] = []
         for output in self._always + (() if frame.depth is None else self._metric):
             if any(wanted(each) for each in output.publishers):
-                with clock.stage(output.stage):
-                    ready.extend(output.messages(frame, config))
+                try:
+                    with clock.stage(output.stage):
+                        ready += list(output.messages(frame, config))
+                except (PointCloudError, StereoError) as error:
+                    failed.append(error)
         with clock.stage('publish'):
             for publisher, message in ready:
                 publisher.publish(message)
+        if failed:
+            raise failed[0]
 
     def close(self) -> None:
         """Destroy the publishers."""

@@ -15,7 +15,7 @@ import time
 
 import onnx
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 
 DRIVER = str(Path(__file__).with_name('driver.py'))
 
@@ -69,6 +69,16 @@ def test_a_storm_of_parameters(rig):
         for name, values in GOOD_VALUES.items():
             rig.graph.set_parameter(rig.node, name, values[0])
         assert taken > 30 and refused > 30
+
+
+def test_voxels_that_are_too_small_to_be_counted(rig):
+    with rig.row('voxels too small for a cloud', 'CLOUD_IMPOSSIBLE') as row:
+        points = rig.graph.listen(f'{rig.node.full_name}/points', PointCloud2)
+        rig.graph.set_parameter(rig.node, 'point_cloud.voxel_size', 1e-7)
+        row.check(rig.good_depth() == rig.reference, 'no depth for want of a cloud')
+        row.wait()
+        rig.graph.set_parameter(rig.node, 'point_cloud.voxel_size', 0.0)
+        points.close()
 
 
 # -- models ---------------------------------------------------------------------------------------

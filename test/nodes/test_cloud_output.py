@@ -6,13 +6,16 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import Image, PointCloud2
 
 from depth_perception.cloud_voxels import voxel_downsample
 from depth_perception.geometry import Intrinsics
-from depth_perception.nodes._outputs import CloudOutput, DepthFrame
+from depth_perception.nodes._outputs import CloudOutput, DepthFrame, DepthOutput, Outputs
 from depth_perception.nodes._parameter_groups import CloudParameters
 from depth_perception.nodes._parameters import ros_name
-from depth_perception.point_cloud import valid_points
+from depth_perception.nodes.point_cloud_node import PointCloudConfig
+from depth_perception.point_cloud import PointCloudError, valid_points
+from depth_perception.timing import StageClock
 
 HEIGHT, WIDTH = 48, 64
 CAMERA = Intrinsics(WIDTH, HEIGHT, 50.0, 50.0, 31.5, 23.5)
@@ -91,6 +94,22 @@ def test_each_filter_leaves_out_its_points_and_no_others(graph, output, config, 
 
 def test_nothing_is_filtered_unless_asked_for(graph, output):
     np.testing.assert_array_equal(points(message(graph, output))[..., 2], DEPTH)
+
+
+def test_a_cloud_that_cannot_be_made_does_not_hold_up_the_depth(graph):
+    cloud, depth = CloudOutput(graph.probe), DepthOutput(graph.probe)
+    outputs = Outputs(graph.probe, [cloud, depth])
+    inboxes = [graph.listen(each.publishers[0].topic_name, kind)
+               for each, kind in ((cloud, PointCloud2), (depth, Image))]
+    graph.wait_for(lambda: len(outputs.subscribed()) == 2)
+    frame = DepthFrame(graph.header(), PICTURE, 'rgb', DEPTH, CAMERA)
+    with pytest.raises(PointCloudError, match='use larger voxels'):
+        outputs.publish(frame, PointCloudConfig(cloud_voxel_size=1e-6), StageClock())
+    [msg] = inboxes[1].wait()
+    assert bytes(msg.data) == DEPTH.tobytes() and not inboxes[0].messages
+    for inbox in inboxes:
+        inbox.close()
+    outputs.close()
 
 
 def test_a_cloud_of_which_nothing_is_left_is_empty_and_can_be_published(graph, output):

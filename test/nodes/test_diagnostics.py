@@ -48,6 +48,16 @@ def test_an_error_stands_until_the_next_output(tally, clock):
     assert tally.findings() == []
 
 
+def test_an_error_does_not_stand_where_nobody_asks_for_anything(tally, clock):
+    tally.trouble('rejected.size', 'wrong size', Level.ERROR)
+    clock.now += 1.0
+    tally.idle()
+    assert [finding.level for finding in tally.findings()] == [Level.WARN]
+    clock.now += 10.0
+    assert tally.findings() == []
+    assert tally.counts()['skipped.no subscriber'] == 1
+
+
 def test_after_an_output_an_error_is_a_warning_for_ten_seconds(tally, clock):
     tally.trouble('rejected.size', 'wrong size', Level.ERROR)
     clock.now += 1.0
