@@ -78,9 +78,12 @@ def compare_pictures(networks: Mapping[str, nn.Module], data: Dataset) -> dict[s
     for batch in DataLoader(data, batch_size=1):
         found = {}
         for who, network in networks.items():
+            device = next(network.parameters()).device  # `compare` may have moved it to a GPU
+            moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value
+                     for key, value in batch.items()}
             with torch.inference_mode():
-                prediction = network(*inputs_of(network, batch))
-                found[who] = float(residuals(network, prediction, batch)[0])
+                prediction = network(*inputs_of(network, moved))
+                found[who] = float(residuals(network, prediction, moved)[0])
         if np.isfinite(list(found.values())).any():
             for who, error in found.items():
                 rows.setdefault(who, []).append({PHOTOMETRIC: error})

@@ -32,7 +32,13 @@ from training.before_after import (
     compare_pictures,
     terminal,
 )
-from training.checkpoint import CheckpointError, add_to_checkpoint, load_init, load_model
+from training.checkpoint import (
+    CheckpointError,
+    add_to_checkpoint,
+    load_init,
+    load_model,
+    read_checkpoint,
+)
 from training.config import Config, ConfigError, load_config
 from training.contract import model_spec
 from training.data import DataError, SplitError, baselines
@@ -74,12 +80,32 @@ def finetune(settings: FineTune, recipe: str) -> Path:
             'data': describe(settings.data, kind, root)}
     config = resolve(settings, start, kind, root, told)
     check(config)
+    if config.resume:
+        check_resumed(config)
     checkpoint = train(config)
     found = measure(config, checkpoint, settings.held_out)
     add_to_checkpoint(checkpoint, comparison=found)
     (Path(config.output) / 'before_after.json').write_text(json.dumps(found, indent=1))
     show(found)
     return checkpoint
+
+
+def check_resumed(config: Config) -> None:
+    """Refuse to go on with what was begun with another model or other data.
+
+    Its checkpoints say what they come from, and the comparison would be with something else.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for path in sorted(Path(config.output).glob('phase*/last.ckpt')) + sorted(
+            Path(config.output).glob('phase*.ckpt')):
+        had = read_checkpoint(path).config.get('provenance', {})
+        for key, what in (('started_from', f'init={config.init}'), ('data', 'the data')):
+            if had.get(key) != config.provenance[key]:
+                raise ConfigError(f'{path} was not begun with {what} as it is now; name another '
+                                  'output, or leave model and data as they were')
 
 
 def source(settings: FineTune, start: Start) -> tuple[str, str]:

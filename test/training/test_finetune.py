@@ -138,6 +138,20 @@ def test_a_fine_tuned_model_is_compared_on_the_test_frames_and_exported(
     assert checkpoint.told['weights_sha256'] == hashlib.sha256(tuned.read_bytes()).hexdigest()
 
 
+def test_a_run_goes_on_with_its_own_model_and_data_alone(tuned, base, pictures, tmp_path):
+    run = tuned.parent
+    before = (run / 'before_after.json').read_text()
+    main(command(base, pictures, run, 'resume=true'))  # nothing is left to do but compare
+    assert (run / 'before_after.json').read_text() == before
+    hall = pictures.rename(tmp_path / 'hall')
+    with pytest.raises(SystemExit, match='phase0.ckpt was not begun with the data as it is now'):
+        main(command(base, hall, run, 'resume=true'))
+    other = save(tmp_path / 'other.ckpt', tiny(), BASE)
+    with pytest.raises(SystemExit, match=f'was not begun with init={other}'):
+        main(command(other, hall, run, 'resume=true'))
+    assert (run / 'before_after.json').read_text() == before
+
+
 def two_frames():
     from depth_perception.geometry import Intrinsics
     from depth_perception.sources import Frame

@@ -16,7 +16,7 @@ import torch
 
 from depth_perception.geometry import Intrinsics
 from depth_perception.scenes import Room
-from training import finetune
+from training import before_after, finetune
 from training.before_after import compare_pictures
 from training.checkpoint import read_checkpoint
 from training.config import Config, ConfigError, Phase
@@ -394,6 +394,21 @@ def test_a_network_that_gives_no_number_has_no_prediction_for_its_pictures(label
     assert found['without_prediction'] == {'before': 0, 'after': found['frames']}
     assert found['frames'] >= 4
     assert finetune.judge({'held_out': {}, 'photometric': found})['worse']
+
+
+def test_pictures_go_to_the_device_of_the_network(labelled, monkeypatch):
+    folder, _ = labelled
+    data = build_self_labelled(config(folder), 'val')
+    devices = set()
+
+    def residuals(network, prediction, batch):
+        devices.update(x.device.type for x in (prediction, batch['neighbours'], batch['motions']))
+        return torch.zeros(1)
+
+    monkeypatch.setattr(before_after, 'residuals', residuals)
+    network = tiny().to('meta')  # stands for a GPU: it computes with nothing from elsewhere
+    assert compare_pictures({'before': network, 'after': network}, data)['frames'] == len(data)
+    assert devices == {'meta'}
 
 
 def test_the_data_set_is_registered():
