@@ -31,6 +31,7 @@ from depth_perception.tools.demo import adopt
 from depth_perception.tools.demo_report import write_summary
 from depth_perception.tools.demo_retrain_record import (
     FIRST_SEEDS,
+    MOST_ROOMS,
     NAMESPACE,
     TOPICS,
     RetrainError,
@@ -87,7 +88,8 @@ def run(plan: Plan, output: Path) -> int:
     ModelError, SceneError
         There is no such model or style.
     RetrainError
-        A step failed.
+        A step failed. What the models were measured to be is in ``summary.json`` by then, if the
+        change of the model was all that failed.
     """
     start_model = find_model(plan.model).resolve()  # says what is missing before anything starts
     find_style(plan.style)
@@ -106,14 +108,10 @@ def run(plan: Plan, output: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init()
     try:
-        bags = _timed(seconds, 'record', lambda: record(
-            plan.style, plan.rooms, plan.frames, folder / 'bags', console))
-        _timed(seconds, 'prepare', lambda: prepare(plan, bags, folder, console))
-        keep_one(bags)
-        found = _timed(seconds, 'fine_tune', lambda: fine_tune(plan, start_model, folder, console))
-        model = _timed(seconds, 'export', lambda: export(plan, folder, console))
-        verdict = check(model)
-        old = _timed(seconds, 'compare', lambda: compare(start_model, model, folder, console))
+        result = _retrain(plan, start_model, folder, console, seconds)
+        # Now: what follows may fail, and this took long to measure.
+        write_summary(folder.parent / 'summary.json', NAMESPACE, result)
+        show(console, result)
         taken = _timed(seconds, 'swap', lambda: swap(
             start_model, plan.name, plan.style, FIRST_SEEDS['test'], NAMESPACE, console))
     finally:
@@ -121,12 +119,26 @@ def run(plan: Plan, output: Path) -> int:
     if not taken.difference < LARGEST_DIFFERENCE:
         raise RetrainError(f'after the change the depth node published depth that is off from the '
                            f'new model by {100 * taken.difference:.1f} %')
-    draw(taken, start_model, model, folder / 'before_after.jpg')
-    result = summary(plan, start_model, found, old, taken, verdict, seconds)
-    write_summary(folder.parent / 'summary.json', 'retrain', result)
-    show(console, result)
+    result['swap'] = {key: value for key, value in asdict(taken).items() if key != 'frames'}
+    write_summary(folder.parent / 'summary.json', NAMESPACE, result)
+    show_swap(console, taken)
+    draw(taken, start_model, find_model(plan.name), folder / 'before_after.jpg')
     console.print(f'Bags, model and pictures: [bold]{folder}/[/]')
     return 0
+
+
+def _retrain(plan: Plan, start_model: Path, folder: Path, console: Console,
+             seconds: dict[str, float]) -> dict:
+    """Record, train, install and compare; return what goes into the summary."""
+    bags = _timed(seconds, 'record', lambda: record(
+        plan.style, plan.rooms, plan.frames, folder / 'bags', console))
+    _timed(seconds, 'prepare', lambda: prepare(plan, bags, folder, console))
+    keep_one(bags)
+    found = _timed(seconds, 'fine_tune', lambda: fine_tune(plan, start_model, folder, console))
+    model = _timed(seconds, 'export', lambda: export(plan, folder, console))
+    verdict = check(model)
+    old = _timed(seconds, 'compare', lambda: compare(start_model, model, folder, console))
+    return summary(plan, start_model, found, old, verdict, seconds)
 
 
 def _timed(seconds: dict[str, float], step: str, work):
@@ -200,9 +212,9 @@ def _step(console: Console, folder: Path, name: str, module: str, *arguments: st
                            f'{tail}')
 
 
-def summary(plan: Plan, model: Path, found: dict, old: dict, taken: Swap, verdict: str,
+def summary(plan: Plan, model: Path, found: dict, old: dict, verdict: str,
             seconds: dict[str, float]) -> dict:
-    """What goes under ``retrain`` into summary.json."""
+    """What goes under ``retrain`` into summary.json, but for the change of the model."""
     new, held = found['held_out'], read_spec(model)
     before, after = new['before'], new['after']
     return {
@@ -217,13 +229,12 @@ def summary(plan: Plan, model: Path, found: dict, old: dict, taken: Swap, verdic
         'old_abs_rel_after': old['after']['abs_rel'],
         'forgetting': old['after']['abs_rel'] / old['before']['abs_rel'] - 1,
         'verification': verdict,
-        'swap': {key: value for key, value in asdict(taken).items() if key != 'frames'},
         'seconds': seconds,
     }
 
 
 def show(console: Console, result: dict) -> None:
-    """Print the table."""
+    """Print the table of the two models."""
     table = Table(title=f"retraining: rooms of style {result['style']}, never seen before")
     for column in ('AbsRel on', 'frames', 'before', 'after', 'change', 'median depth'):
         table.add_column(column, justify='left' if column == 'AbsRel on' else 'right')
@@ -234,15 +245,19 @@ def show(console: Console, result: dict) -> None:
                   f"{result['old_abs_rel_before']:.3f}", f"{result['old_abs_rel_after']:.3f}",
                   f"{100 * result['forgetting']:+.0f} %", '')
     console.print(table)
-    taken = result['swap']
-    console.print(f"the depth node took the new model after {taken['seconds']:.1f} s; longest "
-                  f"time without depth {taken['longest_gap_ms']:.0f} ms, "
-                  f"{taken['usual_gap_ms']:.0f} ms before")
+
+
+def show_swap(console: Console, taken: Swap) -> None:
+    """Print how the depth node took the new model."""
+    console.print(f'the depth node took the new model after {taken.seconds:.1f} s; longest time '
+                  f'without depth {taken.longest_gap_ms:.0f} ms, {taken.usual_gap_ms:.0f} ms '
+                  'before')
 
 
 def rooms_of(text: str) -> dict[str, int]:
-    """Read ``TRAIN,VAL,TEST``; ValueError where these are not three numbers above 0."""
+    """Read ``TRAIN,VAL,TEST``; ValueError where these are not three numbers of 1 to MOST_ROOMS."""
     parts: Sequence[str] = text.split(',')
-    if len(parts) != 3 or not all(x.isdigit() and int(x) for x in parts):
-        raise ValueError(f'rooms is {text!r}; give three numbers above 0: TRAIN,VAL,TEST')
+    if len(parts) != 3 or not all(x.isdigit() and 0 < int(x) <= MOST_ROOMS for x in parts):
+        raise ValueError(f'rooms is {text!r}; give three numbers of 1 to {MOST_ROOMS}: '
+                         'TRAIN,VAL,TEST')
     return dict(zip(FIRST_SEEDS, map(int, parts)))

@@ -17,6 +17,7 @@ NAMESPACE = 'retrain'
 TOPICS = tuple(f'/{NAMESPACE}/{name}' for name in ('image', 'camera_info', 'ground_truth/depth'))
 # Of the rooms: far apart, and apart from those of training/configs/splits.yaml.
 FIRST_SEEDS = {'train': 710_000, 'val': 711_000, 'test': 712_000}
+MOST_ROOMS = 1000  # of a split: the next number is of another
 CAMERA = {'width': 320, 'height': 240, 'rate_hz': 20.0}
 START_TIMEOUT_S, RECORD_TIMEOUT_S = 60.0, 120.0
 

@@ -118,7 +118,13 @@ def _measured(images: Watch, depths: Watch, truths: Watch, changed_ns: int, take
         raise RuntimeError('no depth came after the change of the model')
     gaps_ms = np.diff(depths.arrivals_ns) / 1e6
     earlier = np.array(depths.arrivals_ns[1:]) < changed_ns
+    if earlier.all() or not earlier.any():
+        raise RuntimeError(f'{len(depths.arrivals_ns)} depth images came, too few before or after '
+                           'the change of the model to see how long it took; is the machine '
+                           'overloaded?')
     shared = [stamp for stamp in images.messages if stamp in truths.messages]
+    if not shared:
+        raise RuntimeError('no image came with its true depth; is the machine overloaded?')
     shown = shared[::max(1, len(shared) // DRAWN)][:DRAWN]
     expected = _estimate(model, to_rgb(images.decode(newest)).array)
     published = to_depth(depths.decode(newest))

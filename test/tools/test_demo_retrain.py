@@ -16,38 +16,90 @@ import pytest
 
 from depth_perception.tools import cli
 from depth_perception.tools import demo_retrain as module
-from depth_perception.tools.demo_retrain_record import FIRST_SEEDS, TOPICS, keep_one, record_room
+from depth_perception.tools.demo_retrain_record import (
+    FIRST_SEEDS,
+    MOST_ROOMS,
+    TOPICS,
+    keep_one,
+    record_room,
+)
 from depth_perception.tools.demo_retrain_swap import Swap, draw
 from depth_perception.tools.recorder import read_back
 from training.data.prepare import Settings as PrepareSettings
 from training.data.prepare import prepare
+from training.data.splits import load_splits
 
 SCHEMA = json.loads((Path(__file__).parents[2] / 'docs' / 'summary.schema.json').read_text())
 TAKEN = Swap(2.0, 120.0, 140.0, 0.0, [(np.zeros((48, 64, 3), np.uint8),
                                             np.full((48, 64), 2.0, np.float32))])
 
 
-def test_the_summary_fits_its_schema(make_model):
-    row = {'abs_rel': 0.4, 'rmse': 0.5, 'delta1': 0.6}
-    found = {'gain': 0.25, 'held_out': {
-        'frames': 9, 'before': row, 'after': row | {'abs_rel': 0.3},
-        'median_depth': row | {'abs_rel': 0.6}}}
-    old = {'frames': 7, 'before': row | {'abs_rel': 0.2}, 'after': row | {'abs_rel': 0.21}}
-    result = module.summary(module.Plan('m'), make_model(), found, old, TAKEN, 'fp32 verified',
-                            {'record': 3.0})
-    jsonschema.validate({'retrain': result}, SCHEMA)
+ROW = {'abs_rel': 0.4, 'rmse': 0.5, 'delta1': 0.6}
+FOUND = {'gain': 0.25, 'held_out': {'frames': 9, 'before': ROW, 'after': ROW | {'abs_rel': 0.3},
+                                    'median_depth': ROW | {'abs_rel': 0.6}}}
+OLD = {'frames': 7, 'before': ROW | {'abs_rel': 0.2}, 'after': ROW | {'abs_rel': 0.21}}
+
+
+def run_to_the_swap(monkeypatch, model, output, taken):
+    """Run the demo with steps that take no time; `taken` is what comes of the last one."""
+    def swap(*_):
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+    for name, result in (('record', {}), ('prepare', None), ('fine_tune', FOUND),
+                         ('export', model), ('check', 'fp32 verified'), ('compare', OLD)):
+        monkeypatch.setattr(module, name, lambda *_, result=result: result)
+    monkeypatch.setattr(module, 'swap', swap)
+    monkeypatch.setenv('XDG_DATA_HOME', str(output))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return module.run(module.Plan(str(model), name=str(model)), output)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_summary_fits_its_schema(make_model, tmp_path, monkeypatch, capsys, isolated_graph):
+    assert run_to_the_swap(monkeypatch, make_model(), tmp_path, TAKEN) == 0
+    written = json.loads((tmp_path / 'summary.json').read_text())
+    jsonschema.validate(written, SCHEMA)
+    result = written['retrain']
     assert result['forgetting'] == pytest.approx(0.05)
     assert (result['abs_rel_before'], result['abs_rel_after']) == (0.4, 0.3)
     assert result['swap']['longest_gap_ms'] == 140.0
+    said = capsys.readouterr().out
+    assert '0.400' in said and '-25 %' in said and '+5 %' in said and '140 ms' in said
+    assert (tmp_path / 'retrain' / 'before_after.jpg').is_file()
+
+
+@pytest.mark.parametrize('taken, said', [
+    (RuntimeError('depth_node refuses model retrained'), 'refuses model'),
+    (Swap(2.0, 120.0, 140.0, 0.3), 'off from the new model by 30.0 %')])
+def test_what_was_measured_is_kept_where_the_node_does_not_take_the_model(
+        taken, said, make_model, tmp_path, monkeypatch, capsys, isolated_graph):
+    with pytest.raises(RuntimeError, match=said):
+        run_to_the_swap(monkeypatch, make_model(), tmp_path, taken)
+    written = json.loads((tmp_path / 'summary.json').read_text())
+    jsonschema.validate(written, SCHEMA)
+    assert written['retrain']['abs_rel_after'] == 0.3 and 'swap' not in written['retrain']
+    assert '-25 %' in capsys.readouterr().out
 
 
 def test_rooms_of_different_splits_never_meet():
     assert module.rooms_of('24,4,8') == {'train': 24, 'val': 4, 'test': 8}
     starts = sorted(FIRST_SEEDS.values())
-    assert min(np.diff(starts)) >= 1000
-    for wrong in ('24,4', 'a,b,c', '1,0,1', ''):
+    assert min(np.diff(starts)) >= MOST_ROOMS
+    for wrong in ('24,4', 'a,b,c', '1,0,1', '', '1001,4,8'):
         with pytest.raises(ValueError, match='TRAIN,VAL,TEST'):
             module.rooms_of(wrong)
+
+
+def test_no_room_and_no_style_of_the_demo_is_trained_or_tested_on():
+    entries = load_splits().entries.values()
+    seeds = [entry.seeds for entry in entries if entry.seeds]
+    last = max(FIRST_SEEDS.values()) + MOST_ROOMS - 1
+    assert seeds and all(b < min(FIRST_SEEDS.values()) or a > last for a, b in seeds)
+    assert module.Plan('m').style not in {entry.style for entry in entries}
 
 
 def test_the_picture_shows_both_models(make_model, tmp_path):
