@@ -95,7 +95,7 @@ class EngineHost:
     def __init__(self, node: Node) -> None:
         self._engine: ServingEngine | None = None
         self._model = self._wanted = ''     # names of what serves, and of what shall
-        self._node = node
+        self._node, self._is_set_back = node, False
         # the loader's thread may not touch parameters: this calls back in the executor's
         self._failed = node.create_guard_condition(self._keep_the_old_one)
         self._loader = ModelLoader(self._failed.trigger)
@@ -123,19 +123,23 @@ class EngineHost:
         """
         Load another model in the background; `take` gives it between two frames.
 
+        Of the name that serves it is another one where its file was replaced since.
+
         Raises
         ------
         ModelError
             If it is not found or no model, does not fit the node, or another one is being loaded.
 
         """
-        if config.model == self._wanted:
+        if self._is_set_back or config.model == self._wanted != self._model:
             return
-        if config.model != self._model:
-            check_swap(self._engine.spec, read_spec(find_model(config.model)))
-            if config.engine_file_path:
-                raise ModelError('engine_file_path is set, which is of the model that serves; '
-                                 'deactivate, clean up, set both, and configure')
+        spec = read_spec(find_model(config.model))
+        if config.model == self._wanted and spec == self._engine.spec:
+            return
+        check_swap(self._engine.spec, spec)
+        if config.engine_file_path:
+            raise ModelError('engine_file_path is set, which is of the model that serves; '
+                             'deactivate, clean up, set both, and configure')
         # force_engine_update is for the start: what is kept of this model is as good as any
         settings = replace(settings_of(config), force=False)
         self._loader.start(config.model, lambda: inference.serve(config.model, settings))
@@ -158,7 +162,9 @@ class EngineHost:
             return
         self._wanted, self._refused = self._model, time.monotonic()
         self._node.get_logger().error(self._loader.refusal)
+        self._is_set_back = True
         self._node.set_parameters([Parameter('model', value=self._model)])
+        self._is_set_back = False
 
     def close(self) -> None:
         """Give the engine's memory back; there may be none."""

@@ -60,6 +60,7 @@ def parameter(
     choices: Sequence[str] = (),
     read_only: bool = False,
     at_configure: bool = False,
+    names_file: bool = False,
 ) -> Any:
     """Return a dataclass field that :class:`ParameterServer` declares as a ROS parameter.
 
@@ -80,17 +81,13 @@ def parameter(
         Set at start only; rclpy itself refuses a later change.
     at_configure : bool
         Read when the node is configured: a change is refused until the node is cleaned up.
+    names_file : bool
+        Set again to the same value it has changed as well: the file may be another one.
     """
-    metadata = {
-        'description': description,
-        'name': name,
-        'unit': unit,
-        'limits': limits,
-        'choices': tuple(choices),
-        'read_only': read_only,
-        'at_configure': at_configure,
-    }
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={
+        'description': description, 'name': name, 'unit': unit, 'limits': limits,
+        'choices': tuple(choices), 'read_only': read_only, 'at_configure': at_configure,
+        'names_file': names_file})
 
 
 def ros_name(item: Field) -> str:
@@ -285,8 +282,9 @@ class ParameterServer(Generic[Config]):
     def _apply(self, given: dict[str, Any]) -> None:
         values = {self._fields[n].name: checked(self._fields[n], v) for n, v in given.items()}
         changed = {n for n, value in values.items() if getattr(self.config, n) != value}
-        late = [n for n in given if self._fields[n].metadata['at_configure']]
-        late = [n for n in late if self._fields[n].name in changed]
+        changed |= {self._fields[n].name for n in given if self._fields[n].metadata['names_file']}
+        late = [n for n in given if self._fields[n].metadata['at_configure']
+                and self._fields[n].name in changed]
         if self.frozen and late:
             raise ParameterError(
                 f'{", ".join(late)} is read when the node is configured; '

@@ -58,7 +58,7 @@ class DepthConfig(InputParameters, RangeParameters, DepthImageParameters, CloudP
 
     model: str = parameter(
         DEFAULT_MODEL, 'name or path of an exported model; another one is loaded in the '
-        'background and serves from a frame on')
+        'background and serves from a frame on', names_file=True)
 
     def __post_init__(self) -> None:
         """Check values against each other."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+import shutil
 import time
 
 import onnx
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 
 from depth_perception import inference
 from depth_perception.nodes import _engine
 from depth_perception.nodes._engine import EngineHost
+from depth_perception.nodes._parameters import ParameterServer
 from depth_perception.nodes.depth_node import DepthConfig
 
 
@@ -80,6 +84,38 @@ def test_a_refusal_is_told_for_a_while_and_not_for_ever(host, node, config, make
     monkeypatch.setattr(_engine, 'MEMORY_S', 0.0)
     assert not codes(host)
     executor.shutdown()
+
+
+def test_a_file_that_was_replaced_is_loaded_when_its_name_is_set_again(host, config, make_model):
+    serving = host.open(config)
+    host.change(config)
+    assert not codes(host) and host.take() is None      # it serves already
+    shutil.copy(make_model(name='retrained', depth=3.0), config.model)
+    host.change(config)
+    wait_for(lambda: 'is loaded' in codes(host).get('MODEL_LOADING', ''))
+    taken = host.take()
+    assert taken.spec.weights_sha256 != serving.spec.weights_sha256
+    host.change(config)
+    assert not codes(host)
+
+
+def test_the_parameter_is_set_back_also_where_the_file_that_serves_is_gone(
+        host, node, config, make_model, tmp_path):
+    node.undeclare_parameter('model')
+    server = ParameterServer(node, DepthConfig)
+    assert node.set_parameters([Parameter('model', value=config.model)])[0].successful
+    host.open(replace(server.config, threads=1, backend='cpu'))
+    server.on_change = lambda config, names: host.change(config)
+    model = onnx.load(config.model)
+    model.graph.node[0].op_type = 'Nonsense'
+    onnx.save(model, str(tmp_path / 'nonsense.onnx'))
+    bad = Parameter('model', value=str(tmp_path / 'nonsense.onnx'))
+    assert node.set_parameters([bad])[0].successful
+    Path(config.model).unlink()
+    wait_for(lambda: host._loader.refusal)
+    host._keep_the_old_one()
+    assert node.get_parameter('model').value == server.config.model == config.model
+    assert not node.set_parameters([Parameter('model', value=config.model)])[0].successful
 
 
 def test_an_engine_is_built_anew_at_start_and_not_for_each_model(host, config, make_model,

@@ -154,6 +154,19 @@ def test_a_change_takes_effect_and_the_listener_hears_of_it(make):
     assert server.config.stride == 3
 
 
+def test_a_file_may_be_another_one_under_the_same_name(make, context):
+    @dataclass(frozen=True)
+    class Files(Config):
+        table: str = parameter('a.yaml', 'file', names_file=True)
+
+    heard = []
+    node = rclpy.create_node('files', context=context)
+    ParameterServer(node, Files, lambda config, names: heard.append(names))
+    assert change(node, table='a.yaml', stride=1)[0]
+    assert heard == [{'table'}]
+    node.destroy_node()
+
+
 def test_a_whole_number_set_later_serves_as_a_float_where_rclpy_can(make):
     node, server = make()
     if not hasattr(node, 'add_pre_set_parameters_callback'):
