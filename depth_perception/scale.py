@@ -17,7 +17,7 @@ import numpy as np
 MIN_POINTS = 20
 MIN_SPREAD = 1.5        # farthest / nearest: below, a shift cannot be told from a scale
 MAX_ERROR = 0.2         # typical error of a fit, as a share of the distance
-NEAREST_M = 1e-3        # a smaller distance is none, and its inverse may be infinite
+SENSED_M = 1e-3, 1e6     # other distances are none, and their inverse may be infinite or nothing
 SHIFT_PAYS = 0.8        # a shift has to lower the typical error of a metric model to this share,
 GOOD_ERROR = 0.02       # and is not looked for where the scale alone does as well as this
 FOLLOWS = 0.8           # and a fit has to have at most this share of the error of a constant
@@ -131,7 +131,7 @@ def _usable(values: np.ndarray, metres: np.ndarray,
     x = np.asarray(values, np.float64).ravel()
     z = np.asarray(metres, np.float64).ravel()
     with np.errstate(invalid='ignore'):
-        good = np.isfinite(x) & np.isfinite(z) & (z >= NEAREST_M)
+        good = np.isfinite(x) & np.isfinite(z) & (z >= SENSED_M[0]) & (z <= SENSED_M[1])
     if is_metric:
         good &= x > 0.0
     x, z = x[good], z[good]
@@ -213,8 +213,15 @@ def _refined(start: tuple[float, float], x: np.ndarray, y: np.ndarray, *,
         residual = (predicted - y) / unit
         sigma = max(1.4826 * float(np.median(np.abs(residual))), 1e-6)
         root = np.clip(1.0 - (residual / (_TUKEY * sigma)) ** 2, 0.0, None)  # of the weight
-        last, found = found, np.linalg.lstsq(
-            columns * (root / unit)[:, None], y * root / unit, rcond=None)[0]
+        last, found = found, _least_squares(columns * (root / unit)[:, None], y * root / unit)
         if np.allclose(found, last, rtol=1e-9, atol=0.0):
             break
     return float(found[0]), float(found[1]) if with_shift else 0.0
+
+
+def _least_squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.lstsq(a, b, rcond=None)[0]
+    except np.linalg.LinAlgError:
+        raise ScaleError('the model gives values from which no scale can be found; look at a '
+                         'scene that the model understands') from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from depth_perception.scale import Scale, ScaleError, fit_scale
+from depth_perception.scale import MAX_ERROR, Scale, ScaleError, fit_scale
 
 INF = float('inf')
 
@@ -102,3 +102,20 @@ def test_a_model_that_says_the_same_everywhere_is_refused():
 def test_a_scale_is_positive_and_finite(scale, shift):
     with pytest.raises(ScaleError, match='above 0 and both finite'):
         Scale(scale, shift)
+
+
+HOSTILE = st.sampled_from([0.0, 5e-324, 1e-310, 1e-38, 1e-3, 0.5, 1.0, 2.0, 50.0, 3e38, 1e200,
+                           1e308, -1.0, -1e308, INF, float('nan')]) | st.floats(0.1, 10.0)
+
+
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+@settings(max_examples=300)
+@given(st.lists(st.tuples(HOSTILE, HOSTILE), min_size=1, max_size=30), st.booleans())
+def test_whatever_model_and_sensor_say_there_is_a_scale_or_a_reason(pairs, is_metric):
+    values, metres = np.array(pairs).T
+    try:
+        fit = fit_scale(values, metres, is_metric=is_metric, min_points=1)
+    except ScaleError as error:
+        assert str(error)
+    else:
+        assert fit.error <= MAX_ERROR and 1e-3 <= fit.nearest_m <= fit.farthest_m <= 1e6
