@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import numpy as np
@@ -13,6 +14,8 @@ from depth_perception.sources import SourceError, open_source
 
 CAMERA = Intrinsics.from_hfov(64, 48, 63)
 NAMED = [name for name in STYLES if name]
+# One of each for all tests that look at it only: a room takes half a second.
+room_of = functools.cache(lambda seed, style='': Room.random(seed, style=style))
 
 
 def digest(room):
@@ -22,24 +25,24 @@ def digest(room):
 
 @pytest.mark.parametrize('style', NAMED)
 def test_a_style_gives_other_rooms_and_the_same_ones_each_time(style):
-    first, again = (digest(Room.random(7, style=style)) for _ in range(2))
+    first, again = digest(room_of(7, style)), digest(Room.random(7, style=style))
     assert first == again
-    assert first != digest(Room.random(7))
+    assert first != digest(room_of(7))
 
 
 def test_no_style_is_the_default():
-    assert digest(Room.random(7, style='')) == digest(Room.random(7))
+    assert digest(room_of(7)) == digest(Room.random(7))
 
 
 def test_an_arcade_has_the_size_of_the_room_without_a_style(style='arcade'):
-    np.testing.assert_array_equal(Room.random(7, style=style).size, Room.random(7).size)
+    np.testing.assert_array_equal(room_of(7, style).size, room_of(7).size)
 
 
 def detail(style):
     # Mean step between neighbours that are not at an edge, over some views of some rooms.
     steps = []
     for seed in range(8):
-        room, rng = Room.random(seed, style=style), np.random.default_rng(seed)
+        room, rng = room_of(seed, style), np.random.default_rng(seed)
         picture = room.render(CAMERA, room.random_pose(rng, 'overview')).rgb.astype(float)
         step = np.abs(np.diff(picture, axis=1)).mean(axis=-1)
         steps.append(np.median(step))
@@ -48,8 +51,8 @@ def detail(style):
 
 def test_bare_rooms_are_plainer_and_emptier_than_others():
     assert detail('bare') < 0.5 * detail('')
-    assert (np.mean([len(Room.random(seed, style='bare').boxes) for seed in range(8)])
-            < 0.4 * np.mean([len(Room.random(seed).boxes) for seed in range(8)]))
+    assert (np.mean([len(room_of(seed, 'bare').boxes) for seed in range(8)])
+            < 0.4 * np.mean([len(room_of(seed).boxes) for seed in range(8)]))
 
 
 @pytest.mark.parametrize('style', NAMED)
