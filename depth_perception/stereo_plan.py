@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import math
+import sys
 from typing import NamedTuple
 
 import cv2
@@ -184,7 +185,8 @@ class Planner:
         known = inverse[np.isfinite(inverse)]
         most = float(np.abs(np.percentile(known, EXTREMES)).max()) if known.size else 0.0
         most *= focal_baseline
-        target = math.log(min(1.0, limit / most)) if most > 0.0 else 0.0
+        share = max(limit / most, sys.float_info.min) if most > 0.0 else 1.0    # 0 has no log
+        target = math.log(min(1.0, share))
         past = target if self._gain is None else self._gain
         self._gain = target + settings.smoothing * (past - target)
         return math.exp(self._gain), limit

@@ -60,6 +60,10 @@ def test_a_comfort_limit_shortens_the_baseline_to_just_that_disparity():
     assert plan(depth_of(5.0), max_disparity_percent=5.0).baseline_m == pytest.approx(0.065)
 
 
+def test_a_limit_next_to_nothing_leaves_next_to_no_baseline():
+    assert 0.0 <= plan(depth_of(0.5), max_disparity_percent=5e-324).baseline_m < 1e-300
+
+
 def test_the_limit_counts_from_the_screen_to_both_sides():
     depth = depth_of(0.5)
     depth[:, 64:] = 100.0
