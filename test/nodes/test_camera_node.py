@@ -97,7 +97,7 @@ def test_a_folder_is_streamed_in_order_and_its_end_is_told(graph, tmp_path):
     images.wait(8)
     assert [msg.data[0] for msg in images.messages] == list(range(1, 9))
     periods = np.diff([stamp(msg) for msg in images.messages])
-    assert np.mean(periods) == pytest.approx(1 / 40, abs=0.01)
+    assert np.median(periods) == pytest.approx(1 / 40, abs=0.01)    # one frame may be held up
     assert infos.wait(8)[0].k[0] == pytest.approx(16.0)  # 32 px wide at 90 degrees
     level, text, values = graph.wait_for_diagnostics(node, lambda level, text, _: 'end' in text)
     assert (level, values['processed']) == (1, '8')

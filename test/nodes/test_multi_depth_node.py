@@ -95,13 +95,13 @@ def test_a_killed_camera_leaves_the_other_at_its_rate_with_the_stamps_of_its_ima
     time.sleep(0.3)         # what was in flight
     rear.clear()
     front.clear()
-    start = time.monotonic()
     messages = front.wait(50)
-    rate = len(messages) / (time.monotonic() - start)
-    assert rate > 15.0 and not rear.messages
-    stamps = {(msg.header.stamp.sec, msg.header.stamp.nanosec) for msg in sent.messages}
+    assert not rear.messages
+    stamps = {(msg.header.stamp.sec, msg.header.stamp.nanosec) for msg in list(sent.messages)}
     got = [(msg.header.stamp.sec, msg.header.stamp.nanosec) for msg in messages]
     assert set(got) <= stamps and got == sorted(got)
+    # of the rate that the camera has on this machine
+    assert len(got) > 0.75 * sum(got[0] <= each <= got[-1] for each in stamps)
 
     def told():
         rows = statuses(graph)
