@@ -72,6 +72,25 @@ def test_a_damaged_chunk_in_the_middle_loses_its_own_messages_alone(tmp_path):
     assert stamps[0] == B.START and stamps[-1] == B.START + 399 * B.SECOND // 2
 
 
+@pytest.mark.parametrize('pages', [1, 40])
+def test_a_damaged_page_of_a_database_loses_its_own_messages_alone(pages, tmp_path):
+    def rgb(i, t):  # 56 pages, which nobody looks at before the message is read
+        return B.image(t, np.kron(B.picture(i), np.ones((5, 5, 1), np.uint8)), 'rgb8')
+
+    bag = B.robot_bag(tmp_path / 'bag', 'sqlite3', count=12, rgb=rgb,
+                      deep=lambda i, t: B.image(t, np.full((240, 320), 1500, np.uint16), '16UC1'),
+                      camera=lambda i, t: B.info(t, 320, 240, 250.0))
+    file = bag / 'bag.db3'
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle:middle + pages * 4096] = bytes(pages * 4096)
+    file.write_bytes(data)
+    summary = prepare([bag], tmp_path / 'set', WHOLE)
+    stamps = stamps_of(tmp_path / 'set')
+    assert 10 <= len(stamps) < 12 and 'cut off or damaged' in notes(summary)
+    assert stamps[0] == B.START and stamps[-1] == B.START + 11 * B.SECOND // 2
+
+
 def test_messages_in_the_log_of_a_recorder_that_was_killed_are_read(tmp_path):
     bag = B.robot_bag(tmp_path / 'bag', 'sqlite3', count=20)
     file = bag / 'bag.db3'
@@ -312,6 +331,32 @@ def test_a_misspelt_topic_is_suggested(tmp_path):
     bag = B.robot_bag(tmp_path / 'bag', count=3)
     named = Settings(names=Names(image='/camera/image_rwa'))
     assert 'nearest is /camera/image_raw' in notes(prepare([bag], tmp_path / 'set', named))
+
+
+@pytest.mark.parametrize('role, topic, takes', [
+    ('image', '/camera/camera_info', '--image-topic takes sensor_msgs/msg/Image or'),
+    ('depth', '/camera/focus', '--depth-topic takes'),
+    ('info', '/camera/image_raw', '--info-topic takes sensor_msgs/msg/CameraInfo'),
+    ('depth_info', '/camera/focus', '--depth-info-topic takes'),
+    ('focus', '/camera/image_raw', '--focus-topic takes sensor_msgs/msg/JointState')])
+def test_a_named_topic_of_another_type_is_told_and_not_replaced(role, topic, takes, tmp_path):
+    bag = B.robot_bag(tmp_path / 'bag', count=2,
+                      more=[('/camera/focus', lambda i, t: B.focus(t, 1.0 + i))])
+    summary = prepare([bag], tmp_path / 'set', Settings(names=Names(**{role: topic})))
+    assert not summary.counts
+    assert f'{topic} is of type' in notes(summary) and takes in notes(summary)
+
+
+def test_a_named_topic_without_a_message_is_told_and_not_replaced(tmp_path):
+    bag = tmp_path / 'bag'
+    with contextlib.closing(sqlite3.connect(
+            B.robot_bag(bag, 'sqlite3', count=2) / 'bag.db3')) as database:
+        database.execute('DELETE FROM messages WHERE topic_id = '
+                         "(SELECT id FROM topics WHERE name = '/camera/depth/image_raw')")
+        database.commit()
+    named = Settings(names=Names(depth='/camera/depth/image_raw'))
+    assert '/camera/depth/image_raw has no message' in notes(
+        prepare([bag], tmp_path / 'set', named))
 
 
 # -- runs that are stopped ------------------------------------------------------------------------

@@ -22,6 +22,10 @@ from training.data.bag_salvage import BROKEN, Damaged, Stored, log_beside, salva
 from training.data.root import DataError
 
 try:
+    from apsw import Error as DatabaseError  # what rosbags reads sqlite3 with
+except ImportError:
+    from sqlite3 import Error as DatabaseError  # and what it did earlier
+try:
     from compression import zstd  # Python 3.14
 except ImportError:
     from backports import zstd
@@ -34,7 +38,8 @@ ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 BLOCK = 1 << 20  # bytes
 METADATA = 'metadata.yaml'
 # What rosbags raises for damaged files, beside its own error.
-DAMAGE = (ReaderError, zstd.ZstdError, TypeError, AssertionError, KeyError, *BROKEN)
+DAMAGE = (ReaderError, DatabaseError, zstd.ZstdError, TypeError, AssertionError, KeyError,
+          *BROKEN)
 # What the layout of a message raises where its bytes are not of its type.
 GARBLED = (ValueError, IndexError, struct.error, TypeError, AssertionError, UnicodeError,
            MemoryError)

@@ -21,6 +21,8 @@ from training.data.root import DataError
 
 # A record whose length says more than this has a damaged length.
 RECORD_LIMIT = 1 << 30
+# Messages of a database that are skipped one by one; of one that was cut off all the rest is gone.
+MOST_LOST = 100
 # What the readers of a format raise where bytes are not what they should be.
 BROKEN = (McapError, struct.error, zstandard.ZstdError, ValueError, EOFError, RuntimeError,
           MemoryError, OSError)
@@ -85,21 +87,31 @@ def _mcap(path: Path) -> Iterator[Stored]:
 
 
 def _sqlite(path: Path) -> Iterator[Stored]:
-    connection = _connected(path)
+    connection, lost, problem = _connected(path), 0, None
     try:
         # Without it sqlite refuses a file that is shorter than its header says.
         connection.execute('PRAGMA writable_schema=ON')
         topics = {number: (name, kind) for number, name, kind in connection.execute(
             'SELECT id, name, type FROM topics')}
-        # By id: the index of time lies at the end, and is the first to be lost.
-        for number, log_ns, data in connection.execute(
-                'SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY id'):
-            if number in topics:
-                yield Stored(*topics[number], log_ns, data)
+        last = 0
+        while lost <= MOST_LOST:
+            try:
+                # By id: the index of time lies at the end, and is the first to be lost.
+                for row, number, log_ns, data in connection.execute(
+                        'SELECT id, topic_id, timestamp, data FROM messages NOT INDEXED '
+                        'WHERE id > ? ORDER BY id', (last,)):
+                    last = row
+                    if number in topics and type(log_ns) is int and type(data) is bytes:
+                        yield Stored(*topics[number], log_ns, data)
+                break
+            except (sqlite3.Error, MemoryError) as error:
+                problem, last, lost = error, last + 1, lost + 1  # the next one may be whole
     except (sqlite3.Error, TypeError, MemoryError) as error:
-        raise Damaged(f'cut off or damaged ({_said(error)})') from error
+        problem = error
     finally:
         connection.close()
+    if problem:
+        raise Damaged(f'cut off or damaged ({_said(problem)})') from problem
 
 
 def log_beside(path: Path) -> bool:

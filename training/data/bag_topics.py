@@ -17,6 +17,8 @@ OWN_NODES = {'depth_node', 'focus_depth_node', 'point_cloud_node', 'stereo_view_
              'multi_depth_node'}
 NO_DEPTH = ('confidence', 'disparity', 'relative')
 FOCUS_NAME = 'focus_distance'
+TYPES = {'image': (IMAGE, COMPRESSED), 'depth': (IMAGE, COMPRESSED), 'info': (INFO,),
+         'depth_info': (INFO,), 'focus': (FOCUS,)}
 OPTIONS = {'image': '--image-topic', 'depth': '--depth-topic', 'info': '--info-topic',
            'depth_info': '--depth-info-topic', 'focus': '--focus-topic'}
 
@@ -109,7 +111,8 @@ def choose(recording: Recording, wanted: Names = Names()) -> tuple[Names, list[C
     Raises
     ------
     TopicError
-        A named topic is missing, or there is no picture, or several are as good.
+        A named topic is missing, empty or of another type, or there is no picture, or several are
+        as good.
     """
     _require(recording, wanted)
     images = candidates(recording)
@@ -131,6 +134,12 @@ def _require(recording: Recording, wanted: Names) -> None:
         if name and name not in recording.topics:
             raise TopicError(f'{recording.path} has no topic {name}; '
                              f'{_suggestion(recording, name, option)}')
+        found = recording.topics.get(name)
+        if found and found.type not in TYPES[role]:
+            raise TopicError(f'{name} is of type {found.type}; {option} takes '
+                             f'{" or ".join(TYPES[role])}')
+        if found and not found.count:
+            raise TopicError(f'{name} has no message; {option} takes a topic with some')
 
 
 def _suggestion(recording: Recording, name: str, option: str) -> str:
