@@ -219,8 +219,8 @@ def test_subscribers_that_do_not_read(rig, fault, count, number):
         if number is not None:
             os.kill(processes[0].pid, number)
         share = flows(rig, 1.5)
-        # ten more processes take what they need of the machine
-        row.check(share > (0.8 if count == 1 else 0.5), f'{100 * share:.0f} % of the frames')
+        # held up by a subscriber it would be none; what is missing is the machine's
+        row.check(share > 0.5, f'{100 * share:.0f} % of the frames')
 
 
 @pytest.mark.slow

@@ -113,6 +113,7 @@ def test_no_frame_is_missed_or_wrong_while_engines_change(make_model, served):
     stop.set()
     worker.join()
     assert engine.backend.endswith('(optimised graph)')
+    assert answers
     np.testing.assert_allclose(answers, 2.0, rtol=1e-5)
 
 
@@ -331,6 +332,7 @@ def test_a_full_disk_is_named_and_onnx_runtime_serves(make_model, served, monkey
         assert 'No space left on device' in engine.status.text and 'TMPDIR' in engine.status.text
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')   # it is seen
 def test_a_bug_of_a_builder_is_no_endless_build(make_model, served):
     class Buggy(Other):
         def build(self, *args):
