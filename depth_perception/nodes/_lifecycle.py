@@ -89,9 +89,11 @@ def attempt(
         if report is not None:
             report(str(error))
         return TransitionCallbackReturn.FAILURE
-    except Exception:
+    except Exception as error:
         # rclpy would swallow it without a word, and a bug must be seen.
         node.get_logger().fatal(traceback.format_exc())
+        if report is not None:
+            report(f'{type(error).__name__}: {error}')
         raise
     return TransitionCallbackReturn.SUCCESS
 

@@ -101,7 +101,10 @@ class Pipeline(ManagedEntity):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start anew after a transition that ended in a bug."""
-        return self._attempt('recover', self.clean_up)
+        why = self._fault       # stays, until somebody tries again
+        result = self._attempt('recover', self.clean_up)
+        self._fault = why
+        return result
 
     def _attempt(self, what: str, work: Callable[[], None],
                  undo: Callable[[], None] = lambda: None) -> TransitionCallbackReturn:

@@ -43,13 +43,13 @@ def entities(node) -> tuple[int, int]:
 @pytest.fixture
 def failing(monkeypatch):
     """Let one method fail when it is called for the given time."""
-    def fail(owner, name, time):
+    def fail(owner, name, time, error=None):
         work, calls = getattr(owner, name), []
 
         def once(*arguments, **options):
             calls.append(1)
             if len(calls) == time:
-                raise ValueError('no luck')
+                raise error or ValueError('no luck')
             return work(*arguments, **options)
 
         monkeypatch.setattr(owner, name, once)
@@ -80,6 +80,20 @@ def test_a_configuration_that_fails_half_way_gives_back_the_model(start, failing
     assert entities(node) == before and not pipeline._parameters.frozen
     assert pipeline._maker._host._engine is None
     assert node.trigger_configure() == SUCCESS
+
+
+def test_a_transition_that_ends_in_a_bug_says_so_until_it_is_tried_again(start, failing):
+    node = start(DepthNode)
+    before = entities(node)
+    failing(depth_node, 'Input', 1, RuntimeError('no more memory'))
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.ERROR
+    pipeline, = pipelines(node)
+    assert pipeline._state == 'unconfigured' and entities(node) == before
+    status = pipeline._health.status()
+    assert status.message == 'not configured: RuntimeError: no more memory'
+    assert node.trigger_configure() == SUCCESS and not pipeline._fault
+    assert node.trigger_activate() == SUCCESS
 
 
 def test_all_cameras_are_configured_and_activated_or_none(start, failing):
