@@ -411,7 +411,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_data_set(at, when, tmp_path):
     bag = noisy(tmp_path / 'bag')
     whole = prepare([bag], tmp_path / 'whole')
     killed = subprocess.run([sys.executable, '-c', KILLED, str(bag), str(tmp_path / 'set'),
-                             str(at), when], cwd=ROOT, capture_output=True, text=True, timeout=120)
+                             str(at), when], cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert killed.returncode == 9, killed.stderr
     # a line of the manifest that was being written when the power went
     with (tmp_path / 'set/manifest.jsonl').open('a') as file:
@@ -469,7 +469,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_space(tmp_path):
     # a shard of 64 frames takes 1 MB, and the system refuses to write that much
     bag = noisy(tmp_path / 'bag')
     full = subprocess.run([sys.executable, '-c', FULL, str(bag), str(tmp_path / 'set')], cwd=ROOT,
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=280)
     assert full.returncode == 1 and 'it goes on from there' in full.stderr, full.stderr
     assert 'Traceback' not in full.stderr
     prepare([bag], tmp_path / 'set')
