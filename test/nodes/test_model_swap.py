@@ -131,9 +131,8 @@ def test_models_change_under_load_without_losing_a_frame_and_bad_ones_are_refuse
         answer = graph.set_parameter(node, 'model', bad)
         assert not answer.successful and text in answer.reason
         assert graph.get_parameter(node, 'model') == three
-    _, text, values = graph.wait_for_diagnostics(
-        node, lambda level, text, values: 'PARAMETER_REFUSED' in values)
-    assert 'kind of depth' in values['PARAMETER_REFUSED']
+    graph.wait_for_diagnostics(     # a status between two of the refusals tells of another
+        node, lambda level, text, values: 'kind of depth' in values.get('PARAMETER_REFUSED', ''))
 
     # what only ONNX Runtime finds is refused later, and the parameter tells what serves
     graph.set_parameter(node, 'model', unknown_operator(make_model, tmp_path))
