@@ -35,11 +35,12 @@ def seed():
     torch.manual_seed(0)
 
 
-def narrow_pyramid(collapse_after=1, collapse='mean', canonical=True):
+def narrow_pyramid(collapse_after=1, collapse='mean', canonical=True, focus_measure=False):
     """A convolutional network of few channels, with statistics other than 0 and 1."""
     encoder = ConvPyramid((8, 16), (24, 32, 48), (2, 1, 1))
     decoder = DPTDecoder((16, 24, 32, 48), (8,) * 4, 8, (1.0,) * 4, enlarges=False)
-    network = DfDNet(encoder, decoder, 'log', canonical, collapse_after, collapse, 3, 4, 1)
+    network = DfDNet(encoder, decoder, 'log', canonical, collapse_after, collapse, 3, 4, 1,
+                     focus_measure)
     for module in network.stack_attention:
         nn.init.normal_(module.proj_out.weight, std=3.0)
     network.train()(torch.randn(4, 3, 3, 32, 48), torch.rand(4, 3) + 0.5)
@@ -265,12 +266,14 @@ def contract_of(network, size, name='m'):
     return model_spec(config, network, 'none', (1.0, 9.0))
 
 
-@pytest.fixture(scope='module', params=NETWORKS)
+@pytest.fixture(scope='module', params=['pyramid', 'transformer', 'sharpness'])
 def exported(request, tmp_path_factory):
     """A network and its ONNX file, with contract."""
     torch.manual_seed(0)
     # Collapses that the shared tests do not export.
-    network = NETWORKS[request.param](2, {'pyramid': 'max', 'transformer': 'mean'}[request.param])
+    network = {'pyramid': lambda: narrow_pyramid(2, 'max'),
+               'transformer': lambda: narrow_transformer(2, 'mean'),
+               'sharpness': lambda: narrow_pyramid(focus_measure=True)}[request.param]()
     path = tmp_path_factory.mktemp('onnx') / 'm.onnx'
     export_onnx(network, path)
     multiple = network.size_multiple

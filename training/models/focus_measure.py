@@ -57,8 +57,10 @@ class FocusMeasure(nn.Module):
     def _log_energy(self, grey: Tensor, scale: int) -> Tensor:
         if scale > 1:
             grey = functional.avg_pool2d(grey, scale)
-        # An edge of zeros would be the sharpest thing in every slice.
-        padded = functional.pad(grey, (1, 1, 1, 1), mode='replicate')
+        # An edge of zeros would be the sharpest thing in every slice. Not by a padding, of which
+        # ONNX' kind of opset 18 cannot be put back to opset 17.
+        padded = torch.cat([grey[..., :1, :], grey, grey[..., -1:, :]], dim=-2)
+        padded = torch.cat([padded[..., :1], padded, padded[..., -1:]], dim=-1)
         # Sums, not a convolution: autocast would compute that with eight bits of mantissa, and
         # the Laplacian would be one of rounding errors.
         around = (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
