@@ -30,6 +30,7 @@ class PlainNode:
         self.node = rclpy.create_node('depth_node')
         self.overheads_ms: list[float] = []
         self._engine = load(DEFAULT_MODEL)
+        self._mean, self._std = np.array(self._engine.spec.mean), np.array(self._engine.spec.std)
         self._images = self.node.create_publisher(Image, '/depth_node/depth/image_rect', 5)
         self._clouds = self.node.create_publisher(PointCloud2, '/depth_node/points', 5)
         self._infos: list[CameraInfo] = []
@@ -58,7 +59,7 @@ class PlainNode:
         spec = self._engine.spec
         small = cv2.resize(image, (spec.input_width, spec.input_height),
                            interpolation=cv2.INTER_AREA)
-        normal = (small.astype(np.float32) / 255.0 - np.array(spec.mean)) / np.array(spec.std)
+        normal = (small.astype(np.float32) / 255.0 - self._mean) / self._std
         return np.ascontiguousarray(normal.transpose(2, 0, 1)[None].astype(np.float32))
 
 

@@ -14,7 +14,6 @@ import json
 import os
 from pathlib import Path
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -39,7 +38,11 @@ from depth_perception.tools.demo_retrain_record import (
     record,
 )
 from depth_perception.tools.demo_retrain_swap import Swap, draw, swap
-from depth_perception.tools.processes import graph_environment, run_command
+from depth_perception.tools.processes import (
+    graph_environment,
+    interrupted_by_sigterm,
+    run_command,
+)
 
 LARGEST_DIFFERENCE = 0.01       # of what the node publishes from what its model gives
 OLD_ROW = 'procedural rooms'    # the held-out rooms that the first training was scored on
@@ -77,6 +80,7 @@ class Plan:
     settings: tuple[str, ...] = ()
 
 
+@interrupted_by_sigterm()
 def run(plan: Plan, output: Path) -> int:
     """Run all steps and return the exit status.
 
@@ -103,19 +107,24 @@ def run(plan: Plan, output: Path) -> int:
     # The user's own models stay as they are.
     os.environ['XDG_DATA_HOME'] = str(folder / 'data_home')
     adopt(graph_environment())
-    seconds: dict[str, float] = {}
-    # Ends by an exception as Ctrl-C does, so that what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init()
     try:
-        result = _retrain(plan, start_model, folder, console, seconds)
+        result = _retrain(plan, start_model, folder, console)
         # Now: what follows may fail, and this took long to measure.
         write_summary(folder.parent / 'summary.json', NAMESPACE, result)
         show(console, result)
-        taken = _timed(seconds, 'swap', lambda: swap(
+        taken = _timed(result['seconds'], 'swap', lambda: swap(
             start_model, plan.name, plan.style, FIRST_SEEDS['test'], NAMESPACE, console))
     finally:
         rclpy.try_shutdown()
+    _tell_swap(taken, result, plan, start_model, folder, console)
+    console.print(f'Bags, model and pictures: [bold]{folder}/[/]')
+    return 0
+
+
+def _tell_swap(taken: Swap, result: dict, plan: Plan, start_model: Path, folder: Path,
+               console: Console) -> None:
+    """Check, write, print and draw how the depth node took the new model."""
     if not taken.difference < LARGEST_DIFFERENCE:
         raise RetrainError(f'after the change the depth node published depth that is off from the '
                            f'new model by {100 * taken.difference:.1f} %')
@@ -123,13 +132,11 @@ def run(plan: Plan, output: Path) -> int:
     write_summary(folder.parent / 'summary.json', NAMESPACE, result)
     show_swap(console, taken)
     draw(taken, start_model, find_model(plan.name), folder / 'before_after.jpg')
-    console.print(f'Bags, model and pictures: [bold]{folder}/[/]')
-    return 0
 
 
-def _retrain(plan: Plan, start_model: Path, folder: Path, console: Console,
-             seconds: dict[str, float]) -> dict:
+def _retrain(plan: Plan, start_model: Path, folder: Path, console: Console) -> dict:
     """Record, train, install and compare; return what goes into the summary."""
+    seconds: dict[str, float] = {}
     bags = _timed(seconds, 'record', lambda: record(
         plan.style, plan.rooms, plan.frames, folder / 'bags', console))
     _timed(seconds, 'prepare', lambda: prepare(plan, bags, folder, console))

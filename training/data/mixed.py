@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 import logging
-import math
 from pathlib import Path
 
 import cv2
@@ -19,15 +18,14 @@ from training.data.augment import (
     cut_labels,
     fitted_crop,
 )
-from training.data.faults import LIMIT, LISTED
 from training.data.render import GENERATED
 from training.data.root import CACHE_FOLDER, DataError, data_root
-from training.data.shards import HEIGHT, WIDTH, ShardSet, make_shards
+from training.data.shards import HEIGHT, WIDTH, ShardSet
 from training.data.splits import SplitError, load_splits
+from training.data.views import Views, focal_of
 
 log = logging.getLogger(__name__)
 
-MEDIAN_STRIDE = 12  # px: 540 of the pixels of a view tell its median well enough
 LOG_WIDTH = 0.25  # of depths that count as alike
 
 DEFAULT_WEIGHTS = {'procedural_train': 0.39, 'closeup_train': 0.13, 'bare_train': 0.15,
@@ -108,69 +106,6 @@ class DataConfig:
                                  'training; take it out of views')
 
 
-class Views:
-    """Stored views of several entries, by number.
-
-    Parameters
-    ----------
-    sets
-        (shard set, wanted views) of each entry; missing shards are rendered first.
-    workers
-        Processes for rendering.
-
-    Attributes
-    ----------
-    names : entries in the order given.
-    damaged : files that could not be read; they are left out.
-    """
-
-    def __init__(self, sets: list[tuple[ShardSet, int]], workers: int):
-        make_shards(sets, workers)
-        opened = [shards.open(views) for shards, views in sets]
-        self.names = [shards.entry.name for shards, _ in sets]
-        self.damaged = [path for _, paths in opened for path in paths]
-        self._maps = [maps for maps, _ in opened]
-        self._ends = [np.cumsum([len(m) for m in maps]) for maps in self._maps]
-        for name, count, (maps, damaged) in zip(self.names, self.counts, opened):
-            if not count:
-                raise DataError(f'{name} has no readable view; see the warnings above, then '
-                                'delete its folder in .data_cache/shards')
-            if len(damaged) > LIMIT * (len(maps) + len(damaged)):
-                raise DataError(f'{name}: {len(damaged)} of {len(maps) + len(damaged)} shards '
-                                f'cannot be read, more than {LIMIT:.0%}; delete them and they are '
-                                f'made again: {", ".join(map(str, damaged[:LISTED]))}')
-        if self.damaged:
-            log.warning('%d damaged files left out', len(self.damaged))
-
-    @property
-    def counts(self) -> list[int]:
-        """Views of each entry."""
-        return [int(ends[-1]) if len(ends) else 0 for ends in self._ends]
-
-    def __len__(self) -> int:
-        return sum(self.counts)
-
-    def log_medians(self, entry: int) -> np.ndarray:
-        """Logarithm of each view's median depth in widths of the picture per focal length.
-
-        It differs from that of canonical metres by a constant. NaN: a view without depth.
-        """
-        return np.array([_log_median(record) for shard in self._maps[entry] for record in shard])
-
-    def read(self, entry: int, number: int) -> np.void:
-        """Return record `number` of the entry numbered `entry`; its arrays stay on disk."""
-        shard = int(np.searchsorted(self._ends[entry], number, side='right'))
-        before = self._ends[entry][shard - 1] if shard else 0
-        return self._maps[entry][shard][number - before]
-
-
-def _log_median(record: np.void) -> float:
-    depth = record['depth'][::MEDIAN_STRIDE, ::MEDIAN_STRIDE].astype(np.float32)
-    if not np.isfinite(depth).any():
-        return math.nan
-    return math.log(float(np.nanmedian(depth)) * depth.shape[1] / _focal(record))
-
-
 def _chances(log_medians: np.ndarray, balance: float) -> np.ndarray:
     # Cumulative chances of views, by how many others have a median within half a bin.
     known = np.isfinite(log_medians)
@@ -203,11 +138,8 @@ def _fitted(record: np.void, height: int, width: int) -> tuple:
     # Image, depth, focal length and targets of a whole view, unchanged.
     crop, labels = fitted_crop(*record['depth'].shape, height, width), _labels(record)
     cut = None if labels is None else cut_labels(labels, crop, height, width)
-    return *apply_crop(record['image'], record['depth'], _focal(record), crop, height, width), cut
-
-
-def _focal(record: np.void) -> float:
-    return float(np.sqrt(float(record['camera'][0]) * float(record['camera'][1])))
+    return *apply_crop(record['image'], record['depth'], focal_of(record), crop, height,
+                       width), cut
 
 
 class TrainViews(Dataset):
@@ -250,7 +182,7 @@ class TrainViews(Dataset):
         size = (config.height, config.width)
         if self.changed:
             *picture, labels = augment_labelled(
-                record['image'], record['depth'], _labels(record), _focal(record), rng, *size,
+                record['image'], record['depth'], _labels(record), focal_of(record), rng, *size,
                 config.augmentation)
         else:
             *picture, labels = _fitted(record, *size)
