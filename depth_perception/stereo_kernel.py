@@ -7,6 +7,7 @@ a time. More would take the processor from the network of the next frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import functools
 import os
@@ -33,22 +34,29 @@ ODD_BYTES = np.uint64(0xFF00FF00)
 LANE_SHIFT = np.uint64(24)
 
 
-FEWEST_FOR_TWO_THREADS = 500_000    # pixels; below, waking the second one costs what it saves
-BLOCKS = 12
+FEWEST_FOR_TWO_THREADS = 200_000    # pixels; below, waking the second one costs what it saves
+BLOCK_PIXELS = 40_000               # what a thread takes at a time, and keeps in its cache
 
 
-def _warp_by_two(arrays: tuple[np.ndarray, ...]) -> None:
-    """Both threads take blocks of rows until none is left: a late one takes fewer."""
-    height = len(arrays[0])
-    rows = -(-height // BLOCKS)
-    blocks = iter([slice(top, top + rows) for top in range(0, height, rows)])
+def _block_rows(height: int, width: int) -> int:
+    return min(height, max(1, BLOCK_PIXELS // width))
 
-    def work() -> None:
+
+def _by_rows(work: Callable[[slice, int], None], shape: tuple[int, int]) -> None:
+    """Give blocks of rows to threads 0 and 1 until none is left: a late one takes fewer."""
+    height, width = shape
+    step = _block_rows(height, width)
+    blocks = iter([slice(top, min(top + step, height)) for top in range(0, height, step)])
+
+    def take(thread: int) -> None:
         for block in blocks:
-            _warp(*(each[block] for each in arrays))
+            work(block, thread)
 
-    other = _second_thread().submit(work)
-    work()
+    if height * width < FEWEST_FOR_TWO_THREADS or _cores() < 2:
+        take(0)
+        return
+    other = _second_thread().submit(take, 1)
+    take(0)
     if not other.cancel():      # True: on a busy machine it has not even begun
         other.result()
 
@@ -80,26 +88,30 @@ class NumbaWarper:
     name = 'numba'
 
     def __init__(self, width: int, height: int) -> None:
-        self._bgra, self._view = (np.empty((height, width, 4), np.uint8) for _ in range(2))
+        # of each thread: a block of the image and of the view, whose 4-byte pixels can be read
+        # as one number
+        self._blocks = np.empty((2, 2, _block_rows(height, width), width, 4), np.uint8)
         self.source = np.empty((height, width + 1), np.int32)
 
     def warp(self, image: np.ndarray, shift: np.ndarray, out: np.ndarray,
              holes: np.ndarray) -> None:
         """See stereo_warp.NumpyWarper.warp."""
-        # 4-byte pixels can be read as one number
-        cv2.cvtColor(image, cv2.COLOR_BGR2BGRA, dst=self._bgra)
-        arrays = (self._bgra.view(np.uint32)[..., 0], shift,
-                  self._view.view(np.uint32)[..., 0], holes, self.source)
-        if shift.size < FEWEST_FOR_TWO_THREADS or _cores() < 2:
-            _warp(*arrays)
-        else:
-            _warp_by_two(arrays)
-        cv2.cvtColor(self._view, cv2.COLOR_BGRA2BGR, dst=out)
+        def draw(rows: slice, thread: int) -> None:
+            bgra, view = self._blocks[thread, :, :rows.stop - rows.start]
+            cv2.cvtColor(image[rows], cv2.COLOR_BGR2BGRA, dst=bgra)
+            _warp(bgra.view(np.uint32)[..., 0], shift[rows], view.view(np.uint32)[..., 0],
+                  holes[rows], self.source[rows])
+            cv2.cvtColor(view, cv2.COLOR_BGRA2BGR, dst=out[rows])
+
+        _by_rows(draw, shift.shape)
 
     @staticmethod
     def quantise(disparity: np.ndarray, scale: float, limit: float, shift: np.ndarray) -> None:
         """See stereo_warp.NumpyWarper.quantise."""
-        _quantise(disparity, np.float32(scale), np.float32(limit), shift)
+        def count(rows: slice, thread: int) -> None:
+            _quantise(disparity[rows], np.float32(scale), np.float32(limit), shift[rows])
+
+        _by_rows(count, shift.shape)
 
 
 @_compiled

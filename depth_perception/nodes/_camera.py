@@ -101,7 +101,7 @@ class Camera:
                                   f'from fallback_hfov_deg = {fallback_hfov_deg:g}',
                                   'METRES_GUESSED')
             return View(Intrinsics.from_hfov(width, height, fallback_hfov_deg), None)
-        self._state = None if match.exact else Finding(
+        self._state = None if not match.never_exact else Finding(
             Level.WARN, f"stamps on '{self._input.topic}' are not those of the images: "
             f'camera_info was matched by frame_id{_gap_text(match)}', 'INFO_STAMPS_DIFFER')
         return view

@@ -14,6 +14,8 @@ from depth_perception.nodes._stamps import stamp_ns
 
 # A driver publishes image and info one after the other: the second arrives within a hop.
 PATIENCE_S = 0.02
+# So many images in a row without their info are the driver's way; fewer are lost messages.
+VAIN_WAITS = 3
 
 
 class CameraInfoError(ValueError):
@@ -34,11 +36,13 @@ class Match(NamedTuple):
     A camera_info for an image; ``exact`` where their stamps are equal.
 
     ``gap_ns``: how far the nearest stamp of all infos at hand is away, where none is equal.
+    ``never_exact``: none was for VAIN_WAITS images in a row.
     """
 
     info: CameraInfo
     exact: bool
     gap_ns: int | None = None
+    never_exact: bool = False
 
 
 class CameraInfoStore:
@@ -60,7 +64,7 @@ class CameraInfoStore:
         self._latest: CameraInfo | None = None
         self._changed = threading.Condition()
         self._missed: tuple[str, int] | None = None
-        self._patient = True
+        self._vain = 0      # images in a row whose info did not come
 
     def add(self, info: CameraInfo) -> None:
         """Store ``info``; it is the latest one from now on."""
@@ -71,14 +75,15 @@ class CameraInfoStore:
             while len(self._by_stamp) > self._size:
                 self._by_stamp.popitem(last=False)
             # what was given up came after all: it is worth waiting for the next one
-            self._patient = self._patient or key == self._missed
+            if key == self._missed:
+                self._vain = 0
             self._changed.notify_all()
 
     def match(self, header) -> Match:
         """
         Return the info for the image with this header.
 
-        Waits up to 20 ms for the info of the same stamp, unless the last wait was in vain.
+        Waits up to 20 ms for the info of the same stamp, unless the last waits were in vain.
 
         Raises
         ------
@@ -88,15 +93,16 @@ class CameraInfoStore:
         """
         key = header.frame_id, stamp_ns(header)
         with self._changed:
-            if self._patient:
-                self._patient = self._changed.wait_for(lambda: key in self._by_stamp, PATIENCE_S)
+            if self._vain < VAIN_WAITS:
+                self._changed.wait_for(lambda: key in self._by_stamp, PATIENCE_S)
             if key in self._by_stamp:
-                self._patient = True
+                self._vain = 0
                 return Match(self._by_stamp[key], exact=True)
-            self._missed = key
+            self._missed, self._vain = key, self._vain + 1
             gap = min((abs(stamp - key[1]) for frame, stamp in self._by_stamp
                        if frame == header.frame_id), default=None)
-            return Match(self._of_frame(header.frame_id), exact=False, gap_ns=gap)
+            return Match(self._of_frame(header.frame_id), exact=False, gap_ns=gap,
+                         never_exact=self._vain >= VAIN_WAITS)
 
     def _of_frame(self, frame_id: str) -> CameraInfo:
         if self._latest is None:

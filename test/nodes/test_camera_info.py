@@ -51,7 +51,7 @@ def test_an_info_that_comes_a_moment_after_its_image_is_waited_for(store, patien
 
 def test_else_the_latest_of_the_frame_is_taken_and_nobody_waits_again(store, patient):
     store.add(info(1))
-    assert not store.match(header(5)).exact
+    assert [store.match(header(sec)).never_exact for sec in (3, 4, 5)] == [False, False, True]
     patient()
     start = time.perf_counter()
     for sec in range(6, 106):
@@ -61,11 +61,19 @@ def test_else_the_latest_of_the_frame_is_taken_and_nobody_waits_again(store, pat
 
 def test_an_info_that_came_too_late_makes_the_next_one_worth_waiting_for(store, patient):
     store.add(info(1))
-    assert not store.match(header(2)).exact
-    store.add(info(2))
+    for sec in (2, 3, 4):
+        assert not store.match(header(sec)).exact
+    store.add(info(4))
     patient()
-    threading.Timer(0.005, store.add, [info(3)]).start()
-    assert store.match(header(3)).exact
+    threading.Timer(0.005, store.add, [info(5)]).start()
+    assert store.match(header(5)).exact
+
+
+def test_infos_lost_now_and_then_are_not_said_to_have_other_stamps(store):
+    for sec in range(1, 13):
+        if sec % 3 == 1:
+            store.add(info(sec))
+        assert not store.match(header(sec)).never_exact
 
 
 def test_no_info_and_an_info_of_another_frame_are_errors_with_a_reason(store):
