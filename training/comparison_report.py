@@ -246,7 +246,7 @@ def as_markdown(results: Results) -> str:
     lines = [f"# {results['comparison']}", '', f"Paper: {results['paper']}.", '',
              f'{caption(results)}.', '', _line(headers),
              _line(['---'] + ['---:'] * (len(headers) - 1)), *map(_line, ours + printed), '',
-             '## What the paper claims', '', *(f'- {x}' for x in sentences(results)), '',
+             '## What is claimed', '', *(f'- {x}' for x in sentences(results)), '',
              '## Notes', '', *(f'- {x}' for x in results['notes']),
              f"- Trained on {', '.join(results['data']['sources'])}; loss "
              f"{results['recipe']['loss']['name']}, {results['recipe']['precision']}."]

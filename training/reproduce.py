@@ -1,10 +1,11 @@
 """Train a paper's comparison at small scale: ``python -m training.reproduce NAME key=value ...``.
 
 NAME is realtime_unet, eigen, unetpp, spark, dfdnet or spt (which is spt_table3, spt_table5 and
-what attention costs). Every cell of the comparison is trained for the same time with every seed,
-from training/configs/reproduce_NAME.yaml, and scored on the val split. Each finished cell is one
-JSON file in `output`: started again, the command goes on from there. In the end `output` holds
-results.json, results.md and sheet.jpg, and the paper's claims are judged.
+what attention costs), or scenes: how the shipped model's recipe gains by more scenes. Every cell
+of the comparison is trained for the same time with every seed, from
+training/configs/reproduce_NAME.yaml, and scored on the val split. Each finished cell is one JSON
+file in `output`: started again, the command goes on from there. In the end `output` holds
+results.json, results.md and sheet.jpg, and what is claimed is judged.
 
 keys: minutes_per_run=3  seeds=3  output=runs/reproduce/NAME  imagenet=FILE (unetpp)
       pretrain.KEY=value for training/configs/reproduce_pretrain.yaml
@@ -42,13 +43,15 @@ from training.data.root import sentence
 from training.pretrain import build_spark
 from training.pretrain_config import load_pretrain_config
 from training.registry import check
+from training.scene_curve import write_scene_curve
 from training.task import TrainingError
 
 CONFIGS = Path(__file__).parent / 'configs'
 OWN_KEYS = {'minutes_per_run': float, 'seeds': int, 'output': str, 'imagenet': str}
 SET_HERE = ('name', 'init', 'resume', 'phases.0.minutes', 'phases.0.stage')
 PRETRAIN = 'pretrain.'
-MEASURED_AFTER = {'spt': write_attention_cost}  # called with the output folder and the console
+# Called with the output folder and the console.
+MEASURED_AFTER = {'spt': write_attention_cost, 'scenes': write_scene_curve}
 
 log = logging.getLogger(__name__)
 
