@@ -21,6 +21,7 @@ from training.config import Config, ConfigError, Data, Phase, Trainer
 from training.data import DATASETS
 from training.losses import LOSSES
 from training.models import MODELS, build_model
+from training.models.realtime_unet import tiny
 from training.task import TrainingError, learning_rate_factor, parameter_groups, prepare
 from training.train import train
 
@@ -244,10 +245,11 @@ def test_a_phase_stops_at_its_time_limit_at_the_lowest_rate(toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_learns_that_bright_is_near(toy):
+def test_training_learns_that_bright_is_near(toy, monkeypatch):
+    monkeypatch.setitem(MODELS, 'tiny', tiny)
     settings = Trainer(validate_every_steps=60, warmup_steps=10, threads=1, ema_decay=0.9,
                        decoder_rate=1.0)
-    path = train(toy(phases=(Phase(16, 32, 8, 120, 3e-3),), trainer=settings))
+    path = train(toy(model='tiny', phases=(Phase(16, 32, 8, 120, 3e-3),), trainer=settings))
     network, _ = load_model(path)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     grey = torch.tensor([0.2, 0.8]).view(2, 1, 1, 1).expand(2, 3, 16, 32)
