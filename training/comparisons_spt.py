@@ -51,8 +51,9 @@ SPT_TABLE3 = Comparison(
         *_COMMON_NOTES,
         'An epoch is a 45th of the time of a cell: at equal time a faster network sees more '
         'pictures in it. The paper counts pictures.',
-        'The loss is the joint one with the weights of that epoch, so that it falls with them as '
-        'well; its scale is not that of the paper, which prints no equation. Compare cells.',
+        'The loss is the joint one with the weights of that epoch, so that it rises and falls '
+        'with them as well; its scale is not that of the paper, which prints no equation. Compare '
+        'cells.',
     ),
     recipe='spt', files='table3',
 )
