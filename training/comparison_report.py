@@ -17,6 +17,7 @@ from training.comparison_runs import Setup, config_of, write_json
 from training.comparison_scores import CAP_M, TIMED, WARM_UPS, device_of
 from training.comparison_sheet import write_sheet
 from training.comparison_types import COLUMNS, Cell, Claim
+from training.config import Trainer
 from training.registry import build_network
 
 Results = dict[str, Any]
@@ -61,7 +62,7 @@ def summarise(
     return {
         'comparison': comparison.name,
         'paper': comparison.paper,
-        'device': _device(base.trainer.accelerator),
+        'device': _device(base.trainer),
         'minutes_per_run': setup.minutes,
         'seeds': sorted({run['seed'] for run in runs}),
         'data': {'dataset': base.data.dataset, 'sources': runs[0]['sources'],
@@ -79,11 +80,12 @@ def summarise(
     }
 
 
-def _device(accelerator: str) -> str:
-    if device_of(accelerator).type == 'cuda':
+def _device(trainer: Trainer) -> str:
+    if device_of(trainer.accelerator).type == 'cuda':
         return torch.cuda.get_device_name()
-    return (f'the CPU, threads: {torch.get_num_threads()}, cores: {os.cpu_count()} '
-            f'{platform.machine()}')
+    # Of the training: where all cells were finished before, this process never set its own.
+    threads = trainer.threads or torch.get_num_threads()
+    return f'the CPU, threads: {threads}, cores: {os.cpu_count()} {platform.machine()}'
 
 
 def _alignment(setup: Setup) -> str:

@@ -42,8 +42,9 @@ def write_scene_curve(folder: Path, console: Console) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``views`` (trained on, ascending), ``seeds``, and ``rows``: row -> ``pictures`` and, for
-        each metric of SHOWN, for each number of views the values of all seeds.
+        ``views`` (trained on, ascending), ``seeds``, ``minutes_per_run``, and ``rows``: row ->
+        ``pictures`` and, for each metric of SHOWN, for each number of views the values of all
+        seeds.
     """
     results = json.loads((folder / 'results.json').read_text())
     cells = sorted(results['cells'].items(), key=lambda x: x[1]['labels'])

@@ -118,6 +118,13 @@ def test_a_comparison_leaves_a_markdown_table_and_a_picture_sheet():
     assert width == 240 * (2 + 3) and height == 28 + 5 * 120
 
 
+def test_a_report_on_finished_cells_tells_the_threads_that_they_were_trained_with(monkeypatch):
+    run('realtime_unet', seeds=1)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    results, _ = run('realtime_unet', seeds=1)
+    assert 'threads: 1,' in results['device']
+
+
 def test_the_weights_of_each_cell_are_kept_without_the_optimiser():
     run('realtime_unet', seeds=1)
     network, checkpoint = load_model('out/unet_seed0/weights.ckpt')
