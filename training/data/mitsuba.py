@@ -125,10 +125,11 @@ def sensor(mi, pose: np.ndarray, fov_deg: float, height: int, width: int) -> dic
                      'rfilter': {'type': 'box'}}}
 
 
-def render(mi, scene, camera, samples: int, **integrator) -> np.ndarray:
+def render(mi, scene, camera, samples: int, *, seed: int = 0, **integrator) -> np.ndarray:
     """Return what a loaded camera sees of a loaded scene, (H, W, channels) float32."""
     integrator = mi.load_dict(integrator)
-    return np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=samples))
+    return np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=samples,
+                              seed=seed))
 
 
 def render_view(archive: Path, scene: str, view: int, height: int, width: int) -> dict:

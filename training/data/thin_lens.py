@@ -2,9 +2,14 @@
 
 Test only, and independent of training/focus_render.py: every pixel averages rays through the whole
 aperture. The lens is the 'canonical' one of focus.py, whose aperture is 36 mm over the f-number: a
-pinhole image of focal length f (px) blurs by aperture * f * |1/focus - 1/depth| px. Noise is
-averaged among neighbours that show alike paint, normals and distance through the same lens. A
-stack takes minutes, so it is kept in .data_cache/.
+pinhole image of focal length f (px) blurs by aperture * f * |1/focus - 1/depth| px.
+
+So few rays leave two kinds of noise that no camera has. Where the lens blurs an edge, each pixel
+meets either side by chance: the edge crumbles instead of being soft. And indirect light flickers.
+Against the first the light is divided by the paint that the same rays met, and multiplied by the
+paint that many more rays meet, which are cheap as they end there. Against the second that quotient
+is averaged among neighbours that look alike through the same lens. A stack takes minutes, so it is
+kept in .data_cache/.
 """
 from __future__ import annotations
 
@@ -19,7 +24,6 @@ import tempfile
 from zipfile import BadZipFile
 import zlib
 
-import cv2
 import numpy as np
 
 from depth_perception.geometry import Intrinsics
@@ -28,12 +32,13 @@ from training.data import mitsuba
 from training.data.root import CACHE_FOLDER, DataError
 from training.data.splits import Entry
 
-VERSION = 1
-SAMPLES, GUIDE_SAMPLES, PATH_DEPTH = 32, 48, 6
-RADIUS = 4  # of the filter, px
+VERSION = 2
+SAMPLES, GUIDE_SAMPLES, PATH_DEPTH = 36, 144, 6  # squares, as the sampler wants them
+GUIDES = 'd:depth,a:albedo,n:sh_normal'
+RADIUS, WIDTH = 5, 16.0  # of the filter, px and px^2
 BRIGHTEST = 15.0  # of the median; fireflies are brighter
 # How unlike paint, normals and nearness must be to count as another surface: 1 / deviation.
-UNLIKE = np.array([30.0] * 3 + [2.0] * 3 + [3.0])
+UNLIKE = np.array([15.0] * 3 + [1.0] * 3 + [1.5])
 NEXT_SHARE = 0.15  # that the eight pixels around one have at least: edges are noisy as well
 LEAST_PAINT = 0.1  # lamps, mirrors and the sky have none
 
@@ -75,7 +80,7 @@ def stack_of(entry: Entry, folder: Path, focus_m: Sequence[float], f_number: flo
                         f'a lens are test entries of {mitsuba.DATASET}')
     size = (mitsuba.HEIGHT, mitsuba.WIDTH)
     facts = {'version': VERSION, 'scene': entry.scene, 'focus': [round(x, 6) for x in focus_m],
-             'f_number': f_number, 'size': size, 'samples': SAMPLES}
+             'f_number': f_number, 'size': size, 'samples': (SAMPLES, GUIDE_SAMPLES)}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     path = cache / 'thin_lens' / f'{entry.scene}-{key}.npz'
     stack = _read(path)
@@ -104,7 +109,7 @@ def _write(path: Path, stack: np.ndarray) -> None:
 
 
 def render_stack(archive: Path, scene: str, focus_m: Sequence[float], f_number: float,
-                 height: int, width: int, samples: int = SAMPLES) -> np.ndarray:
+                 height: int, width: int) -> np.ndarray:
     """Render a stack; see stack_of.
 
     Raises
@@ -114,7 +119,9 @@ def render_stack(archive: Path, scene: str, focus_m: Sequence[float], f_number: 
     """
     mi = mitsuba.load_mitsuba()
     metres = mitsuba.SCALE.get(scene, 1.0)  # of one unit of the scene
-    lens = {'type': 'thinlens', 'aperture_radius': aperture_m(f_number) / 2 / metres}
+    # Samples spread evenly over pixel and aperture.
+    lens = {'type': 'thinlens', 'aperture_radius': aperture_m(f_number) / 2 / metres,
+            'sampler': {'type': 'multijitter', 'sample_count': SAMPLES}}
     slices = []
     with tempfile.TemporaryDirectory() as unpacked:
         try:
@@ -125,47 +132,47 @@ def render_stack(archive: Path, scene: str, focus_m: Sequence[float], f_number: 
         file = Path(unpacked) / scene / 'scene.xml'
         pose, fov_deg = mitsuba.read_camera(file.read_text())
         loaded = mi.load_file(str(file))
-        for distance in focus_m:
+        for number, distance in enumerate(focus_m):
             camera = mi.load_dict(mitsuba.sensor(mi, pose, fov_deg, height, width) | lens
                                   | {'focus_distance': distance / metres})
-            slices.append(_slice(mi, loaded, camera, samples))
+            slices.append(_slice(mi, loaded, camera, 2 * number))
     # One exposure for all: a camera that sweeps its focus holds it.
-    limit = BRIGHTEST * float(np.median([picture[..., :3] for picture in slices]))
-    light = np.stack([filtered(np.minimum(picture[..., :3], limit), picture[..., 3:])
-                      for picture in slices])
+    limit = BRIGHTEST * float(np.median([light for light, _, _ in slices]))
+    light = np.stack([filtered(np.minimum(seen, limit), paint, guides)
+                      for seen, paint, guides in slices])
     gain = mitsuba.GREY_LEVEL / max(float(np.median(light.mean(axis=-1))), 1e-6)
     return mitsuba.encoded(gain * light)
 
 
-def _slice(mi, scene, camera, samples: int) -> np.ndarray:
-    """Return radiance, paint, normals and 1 / distance of what the camera sees, (H, W, 10)."""
-    light = mitsuba.render(mi, scene, camera, samples, type='path', max_depth=PATH_DEPTH)
-    guides = mitsuba.render(mi, scene, camera, GUIDE_SAMPLES, type='aov',
-                            aovs='d:depth,a:albedo,n:sh_normal')[..., -7:]
-    near = 1 / np.maximum(guides[..., :1], 1e-2) * (guides[..., :1] > 0)
-    return np.concatenate([light[..., :3], guides[..., 1:], near], axis=-1)
+def _slice(mi, scene, camera, seed: int) -> tuple[np.ndarray, ...]:
+    """Return light (H, W, 3), the paint (H, W, 3) that its rays met, and guides (H, W, 7).
+
+    Guides are paint, normals and 1 / distance, of more rays. Seeds differ among slices, or all of
+    a stack would have the same noise, which then looks like texture that is always sharp.
+    """
+    path = {'type': 'path', 'max_depth': PATH_DEPTH}
+    seen = mitsuba.render(mi, scene, camera, SAMPLES, seed=seed, type='aov', aovs=GUIDES,
+                          image=path)
+    more = mitsuba.render(mi, scene, camera, GUIDE_SAMPLES, seed=seed + 1, type='aov', aovs=GUIDES)
+    near = 1 / np.maximum(more[..., :1], 1e-2) * (more[..., :1] > 0)
+    return seen[..., :3], seen[..., -6:-3], np.concatenate([more[..., 1:], near], axis=-1)
 
 
-def filtered(light: np.ndarray, guides: np.ndarray) -> np.ndarray:
-    """Average light (H, W, 3) among neighbours with alike guides (H, W, 7): see _slice.
+def filtered(light: np.ndarray, paint: np.ndarray, guides: np.ndarray) -> np.ndarray:
+    """Average light (H, W, 3) among neighbours with alike guides (H, W, 7); see _slice.
 
     Where the lens blurs, the guides are blurred as well, so no edge appears or vanishes.
     """
-    scaled, paint = guides * UNLIKE, guides[..., :3] + LEAST_PAINT
-    light = light / paint  # what falls onto a surface varies less than its texture
+    scaled = guides * UNLIKE
+    falling = light / (paint + LEAST_PAINT)  # what falls onto a surface varies less than texture
     total, weight = np.zeros_like(light), np.zeros((*light.shape[:2], 1))
     for shift in itertools.product(range(-RADIUS, RADIUS + 1), repeat=2):
-        light_there, guides_there = (np.roll(x, shift, axis=(0, 1)) for x in (light, scaled))
+        falling_there, guides_there = (
+            np.roll(x, shift, axis=(0, 1)) for x in (falling, scaled))
         apart = ((guides_there - scaled) ** 2).sum(axis=-1, keepdims=True)
         least = NEXT_SHARE if max(map(abs, shift)) == 1 else 0.0
-        w = np.exp(-(shift[0] ** 2 + shift[1] ** 2) / 12) * np.maximum(np.exp(-apart / 2), least)
-        total += w * light_there
+        w = (np.exp(-(shift[0] ** 2 + shift[1] ** 2) / WIDTH)
+             * np.maximum(np.exp(-apart / 2), least))
+        total += w * falling_there
         weight += w
-    return without_dots(total / weight * paint)
-
-
-def without_dots(light: np.ndarray) -> np.ndarray:
-    """Bring each pixel into the range of the eight around it: (H, W, 3) float."""
-    around = np.ones((3, 3), np.uint8)
-    around[1, 1] = 0
-    return np.clip(light, cv2.erode(light, around), cv2.dilate(light, around))
+    return total / weight * (guides[..., :3] + LEAST_PAINT)
