@@ -96,10 +96,13 @@ _ARCADE_FREE = (furniture.column, furniture.slope, storage.cartons, furniture.co
 
 STYLES: dict[str, Style] = {
     '': Style(),
-    # Loud patterns of one size on furniture and cloth, coloured lamps, columns and ramps.
+    # Loud patterns of one size on walls, floors, furniture and cloth, coloured lamps, columns and
+    # ramps. Whoever knows the building's module can tell how far a tile is.
     'arcade': Style(
         recipes={**RECIPES,
                  'ceiling': (1, _dark),
+                 'wall': (2, _bold(textures.tiles, 0.8)),
+                 'floor': (1, _bold(textures.checker, 0.6)),
                  'wood': (4, _bold(textures.stripes, 0.6)),
                  'fabric': (5, _bold(textures.checker, 0.3)),
                  'carton': (3, _bold(textures.dots, 0.4)),

@@ -104,9 +104,9 @@ def _add_demo_retrain(commands: argparse._SubParsersAction) -> None:
     demo.add_argument('--model', default=DEFAULT_MODEL,
                       help='to start from (default: %(default)s)')
     demo.add_argument('--style', default='arcade', help='of the rooms (default: %(default)s)')
-    demo.add_argument('--rooms', default='24,4,8', metavar='TRAIN,VAL,TEST',
+    demo.add_argument('--rooms', default='40,4,8', metavar='TRAIN,VAL,TEST',
                       help='that are driven through (default: %(default)s)')
-    demo.add_argument('--frames', type=int, default=150,
+    demo.add_argument('--frames', type=int, default=80,
                       help='recorded in each room (default: %(default)s)')
     demo.add_argument('--max-rate', type=float, default=4.0,
                       help='frames a second of them that are kept (default: %(default)s)')

@@ -74,8 +74,8 @@ class Plan:
     name: str = 'retrained'
     style: str = 'arcade'
     rooms: dict[str, int] = field(
-        default_factory=lambda: {'train': 24, 'val': 4, 'test': 8})
-    frames: int = 150
+        default_factory=lambda: {'train': 40, 'val': 4, 'test': 8})
+    frames: int = 80
     max_rate: float = 4.0
     settings: tuple[str, ...] = ()
 
