@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 import pickle
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from depth_perception.model_spec import ModelError, find_model
 from training.config import ConfigError
 from training.models.pretrained import read_weights
+from training.models.widen import is_narrower
 from training.registry import build_network
+
+log = logging.getLogger(__name__)
 
 _PREFIX = 'network.'
 _SHOWN = 5  # names of weights in an error
@@ -142,7 +146,8 @@ def load_init(network: nn.Module, path: str | Path) -> None:
     A ``.ckpt`` of ``training.train`` must match `network`; one of ``training.pretrain`` may be a
     part of it. Any other file (``.safetensors``, ``.pth``) holds weights by name: those of the
     whole network as ``training.export`` writes them, or of its encoder alone as torchvision and
-    timm publish them. The name of an installed model stands for its ``.safetensors``.
+    timm publish them. The name of an installed model stands for its ``.safetensors``. Weights of a
+    narrower network are widened where `network` knows how (training.models.widen).
 
     Raises
     ------
@@ -159,14 +164,23 @@ def load_init(network: nn.Module, path: str | Path) -> None:
         _load_by_name(network, Path(path))
         return
     checkpoint = read_checkpoint(path)
+    checkpoint = checkpoint._replace(weights=_widened(network, checkpoint.weights, Path(path)))
     _load(network, checkpoint, Path(path), partial=checkpoint.encoder_only)
+
+
+def _widened(network: nn.Module, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not (hasattr(network, 'widened') and is_narrower(weights, network)):
+        return weights
+    log.info('%s is narrower than this %s: its channels are copied', path,
+             type(network).__name__)
+    return network.widened(weights)
 
 
 def _load_by_name(network: nn.Module, path: Path) -> None:
     # Of some networks the decoder is published too.
     part = network if hasattr(network, 'load_imagenet') else getattr(network, 'encoder', None)
     try:
-        weights = read_weights(path)
+        weights = _widened(network, read_weights(path), path)
         if weights.keys() ^ network.state_dict().keys() <= _optional(network):
             network.load_state_dict(weights, strict=False)
         elif hasattr(part, 'load_imagenet'):

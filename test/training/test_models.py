@@ -17,6 +17,7 @@ PARAMETERS = {
     'realtime_unet': 1_215_878,
     'realtime_unet_a': 1_222_286,
     'realtime_unet_m': 1_131_457,
+    'realtime_unet_l': 2_543_905,
     'unet': 17_262_977,
     'unetpp18': 15_970_449,
     'unetpp34': 26_078_609,

@@ -19,6 +19,10 @@ canonical_focal_per_width
     Focal length over width of its canonical camera; None: depth is in metres of any camera. Where
     there is none it is that of training.contract.
 
+widened
+    Method that turns the weights of a narrower network of the same structure into its own
+    (training.models.widen); only where there is one.
+
 A network for focus stacks takes (B, N, 3, H, W) and focus distances (B, N) in canonical metres,
 and says
 
@@ -46,7 +50,12 @@ from training.models.dfdnet import (
     dfdnet_small_single,
 )
 from training.models.eigen import eigen
-from training.models.realtime_unet import realtime_unet, realtime_unet_a, realtime_unet_m
+from training.models.realtime_unet import (
+    realtime_unet,
+    realtime_unet_a,
+    realtime_unet_l,
+    realtime_unet_m,
+)
 from training.models.spt import spt_base, spt_large, spt_tiny
 from training.models.spt_comparison import dpt_hybrid, pvt, pvt_linear_sra, vit16, vit32
 from training.models.unet import unet
@@ -57,6 +66,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     'realtime_unet': realtime_unet,
     'realtime_unet_a': realtime_unet_a,
     'realtime_unet_m': realtime_unet_m,
+    'realtime_unet_l': realtime_unet_l,
     'unet': unet,
     'unetpp18': unetpp18,
     'unetpp34': unetpp34,

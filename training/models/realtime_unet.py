@@ -6,12 +6,15 @@ blocks and the size (1.22 M parameters, 101 channels at 1/16) but not the widths
 - ``R`` (16, 32, 48, 104, 101), 1,215,878 parameters: near the paper's speed ratio of 6x;
 - ``A`` (21, 41, 61, 81, 101), 1,222,286 parameters: the only even progression of that size;
 - ``M`` (16, 32, 48, 96, 192), 1,131,457 parameters: pools before the convolutions of a block
-  instead of after, and keeps every width a multiple of 16, which fills the vector units.
+  instead of after, and keeps every width a multiple of 16, which fills the vector units;
+- ``L`` (24, 48, 72, 144, 288), 2,543,905 parameters: M, half as wide again, for GPUs.
+
+A wider network of this structure can start from a narrower one's weights: L from M's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 import math
 
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.input_size import check_multiple
+from training.models.widen import NOISE, Widening
 
 SIZE_MULTIPLE = 16
 HEAD_STD, HEAD_BIAS = 0.01, 0.4
@@ -30,6 +34,7 @@ _SETS = {
     'R': ((16, 32, 48, 104, 101), lambda c_in, c_out: 2 * c_out, False),
     'A': ((21, 41, 61, 81, 101), lambda c_in, c_out: c_in, False),
     'M': ((16, 32, 48, 96, 192), lambda c_in, c_out: c_out, True),
+    'L': ((24, 48, 72, 144, 288), lambda c_in, c_out: c_out, True),
 }
 
 
@@ -120,6 +125,24 @@ class RealtimeUNet(nn.Module):
         return self.head(x)
 
 
+    def widened(self, weights: Mapping[str, Tensor], noise: float = NOISE) -> dict[str, Tensor]:
+        """State of this network that computes what a narrower one with `weights` does.
+
+        See training.models.widen, whose `is_narrower` must hold.
+        """
+        to = Widening(weights, noise)
+        maps = [to.through('stem', self.stem, torch.arange(3))]
+        for number, block in enumerate(self.encoder):
+            maps.append(to.through(f'encoder.{number}', block, maps[-1]))
+        x = maps.pop()
+        for number, block in enumerate(self.decoder):
+            both = torch.cat([x, maps.pop() + x.max() + 1])  # in the order of torch.cat of maps
+            x = to.through(f'decoder.{number}.convs', block.convs, both)
+        for name in ('head', 'scale') if self.confidence else ('head',):
+            to.through(name, getattr(self, name), x)
+        return to.state
+
+
 def _init_conv(module: nn.Module) -> None:
     # He's rule for ReLU; without it signals fade in the decoder, which has no batch norm.
     if isinstance(module, nn.Conv2d):
@@ -137,7 +160,7 @@ def _centre_conv(module: nn.Module) -> None:
 
 
 def realtime_unet(width_set: str = 'R', confidence: bool = False) -> RealtimeUNet:
-    """Build the Realtime U-Net with the width set 'R', 'A' or 'M' (see the module's text).
+    """Build the Realtime U-Net with the width set 'R', 'A', 'M' or 'L' (see the module's text).
 
     With `confidence` it gives the scale of its error as well.
 
@@ -162,6 +185,11 @@ def realtime_unet_a(confidence: bool = False) -> RealtimeUNet:
 def realtime_unet_m(confidence: bool = False) -> RealtimeUNet:
     """Build the Realtime U-Net with the widths that run fastest."""
     return realtime_unet('M', confidence)
+
+
+def realtime_unet_l(confidence: bool = False) -> RealtimeUNet:
+    """Build the Realtime U-Net half as wide again as M."""
+    return realtime_unet('L', confidence)
 
 
 def tiny(confidence: bool = False) -> RealtimeUNet:
