@@ -82,11 +82,12 @@ bench-stereo: $(VENV)/.stamp-test
 	mkdir -p benchmarks/results
 	PYTHONPATH=. $(RUN) benchmarks/bench_stereo.py
 
-CONFIG := training/configs/realtime_unet_m.yaml
+CONFIG := training/configs/realtime_unet_m
 train-default: $(VENV)/.stamp-test
-	$(RUN) -m training.train $(CONFIG)
-	$(RUN) -m training.export $(CONFIG)
-	$(RUN) -m training.evaluate $(CONFIG)
+	$(RUN) -m training.train $(CONFIG).yaml
+	$(RUN) -m training.train $(CONFIG)_confidence.yaml
+	$(RUN) -m training.export $(CONFIG)_confidence.yaml name=realtime_unet_m
+	$(RUN) -m training.evaluate $(CONFIG)_confidence.yaml name=realtime_unet_m
 
 clean:
 	rm -rf $(VENV) .venv-compat build install log dist demo_output *.egg-info

@@ -195,7 +195,9 @@ def _load_by_name(network: nn.Module, path: Path) -> None:
 
 def _optional(network: nn.Module) -> set[str]:
     # What a model that did not say how sure it is lacks.
-    return {'scale.weight', 'scale.bias'} if getattr(network, 'confidence', False) else set()
+    if not getattr(network, 'confidence', False):
+        return set()
+    return {name for name in network.state_dict() if name.startswith('scale.')}
 
 
 def _load(network: nn.Module, checkpoint: Checkpoint, path: Path, partial: bool) -> None:

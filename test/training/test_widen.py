@@ -20,7 +20,9 @@ def network(widths, mids=(12, 12, 8, 8), confidence=False, seed=0):
     for name, value in made.state_dict().items():
         if value.ndim and not name.endswith('weight'):
             value.copy_(torch.rand_like(value) + 0.5)
-    torch.nn.init.normal_(made.head.weight)
+    last = [made.head, *((made.scale.at_half, made.scale.at_full) if confidence else ())]
+    for conv in last:
+        torch.nn.init.normal_(conv.weight)
     return made
 
 

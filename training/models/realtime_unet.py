@@ -27,6 +27,7 @@ from training.models.widen import NOISE, Widening
 SIZE_MULTIPLE = 16
 HEAD_STD, HEAD_BIAS = 0.01, 0.4
 FIRST_SCALE = 0.2  # of the error of log depth, before anything is learnt
+SCALE_WIDTH = 12  # channels between the maps and the scale of the error
 
 # Widths of the stem and of the four encoder blocks; the first decoder convolution's width per
 # block as a function of (input channels, output channels); whether blocks pool first.
@@ -63,6 +64,33 @@ class _DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         return self.convs(torch.cat([self.up(x), skip], dim=1))
+
+
+class _ErrorScale(nn.Module):
+    """Log of the scale of the error, from the maps of all sizes.
+
+    The last map alone holds little but depth: what tells that a picture is strange is in the
+    coarse ones.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        *coarse, finest = widths
+        self.coarse = nn.ModuleList(nn.Conv2d(x, SCALE_WIDTH, 3, padding=1) for x in coarse)
+        self.up = nn.Upsample(scale_factor=2, mode='bilinear', align_corners=False)
+        self.at_half = nn.Conv2d(SCALE_WIDTH, 1, 3, padding=1, bias=False)
+        self.at_full = nn.Conv2d(finest, 1, 3, padding=1)
+        self.apply(_init_conv)
+        nn.init.zeros_(self.at_half.weight)
+        nn.init.zeros_(self.at_full.weight)
+        nn.init.constant_(self.at_full.bias, math.log(FIRST_SCALE))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        *coarse, finest = maps
+        x = torch.relu(self.coarse[0](coarse[0]))
+        for conv, beside in zip(self.coarse[1:], coarse[1:]):
+            x = torch.relu(self.up(x) + conv(beside))
+        return self.up(self.at_half(x)) + self.at_full(finest)
 
 
 class RealtimeUNet(nn.Module):
@@ -106,10 +134,8 @@ class RealtimeUNet(nn.Module):
         nn.init.normal_(self.head.weight, std=HEAD_STD)
         nn.init.constant_(self.head.bias, HEAD_BIAS)
         if confidence:
-            # A layer of its own: weights of a network without confidence fit all the rest.
-            self.scale = nn.Conv2d(widths[0], 1, 3, padding=1)
-            nn.init.zeros_(self.scale.weight)
-            nn.init.constant_(self.scale.bias, math.log(FIRST_SCALE))
+            # A part of its own: weights of a network without confidence fit all the rest.
+            self.scale = _ErrorScale(down)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, 1 or 2, H, W) log depth; H and W multiples of 16."""
@@ -117,13 +143,12 @@ class RealtimeUNet(nn.Module):
         maps = [self.stem(image)]
         for block in self.encoder:
             maps.append(block(maps[-1]))
-        x = maps.pop()  # (B, widths[-1], H/16, W/16)
+        ups = [maps.pop()]  # (B, widths[-1], H/16, W/16)
         for block in self.decoder:
-            x = block(x, maps.pop())
+            ups.append(block(ups[-1], maps.pop()))
         if self.confidence:
-            return torch.cat([self.head(x), self.scale(x)], dim=1)
-        return self.head(x)
-
+            return torch.cat([self.head(ups[-1]), self.scale(ups)], dim=1)
+        return self.head(ups[-1])
 
     def widened(self, weights: Mapping[str, Tensor], noise: float = NOISE) -> dict[str, Tensor]:
         """State of this network that computes what a narrower one with `weights` does.
@@ -134,12 +159,17 @@ class RealtimeUNet(nn.Module):
         maps = [to.through('stem', self.stem, torch.arange(3))]
         for number, block in enumerate(self.encoder):
             maps.append(to.through(f'encoder.{number}', block, maps[-1]))
-        x = maps.pop()
+        ups = [maps.pop()]
         for number, block in enumerate(self.decoder):
-            both = torch.cat([x, maps.pop() + x.max() + 1])  # in the order of torch.cat of maps
-            x = to.through(f'decoder.{number}.convs', block.convs, both)
-        for name in ('head', 'scale') if self.confidence else ('head',):
-            to.through(name, getattr(self, name), x)
+            beside = maps.pop() + ups[-1].max() + 1
+            both = torch.cat([ups[-1], beside])  # in the order of torch.cat of maps
+            ups.append(to.through(f'decoder.{number}.convs', block.convs, both))
+        to.through('head', self.head, ups[-1])
+        if self.confidence:
+            for number, (conv, x) in enumerate(zip(self.scale.coarse, ups)):
+                between = to.through(f'scale.coarse.{number}', conv, x)
+            to.through('scale.at_half', self.scale.at_half, between)
+            to.through('scale.at_full', self.scale.at_full, ups[-1])
         return to.state
 
 
