@@ -56,6 +56,11 @@ def painted(share):
                                   np.full((*share.shape, 1), 0.5)], axis=-1)
 
 
+def filtered(*slices):
+    """What the filter makes of a stack of one slice."""
+    return thin_lens.filtered(*(x[None] for x in slices))[0]
+
+
 def test_the_filter_averages_noise_but_neither_texture_nor_edges():
     rng = np.random.default_rng(0)
     share = np.zeros((40, 40))
@@ -63,7 +68,7 @@ def test_the_filter_averages_noise_but_neither_texture_nor_edges():
     paint, guides = painted(share)
     clean = 2.0 * paint
     noisy = clean * rng.uniform(0.5, 1.5, (40, 40, 1))
-    found = thin_lens.filtered(noisy, paint, guides)
+    found = filtered(noisy, paint, guides)
     assert np.abs(found - clean).mean() < 0.35 * np.abs(noisy - clean).mean()
     step = found[8:32, 22].mean() - found[8:32, 17].mean()
     assert step == pytest.approx(1.2, abs=0.15)
@@ -76,9 +81,24 @@ def test_an_edge_that_the_lens_blurs_does_not_crumble():
     _, guides = painted(share)
     met, _ = painted(rng.binomial(36, share) / 36)
     clean, crumbled = 2.0 * guides[..., :3], 2.0 * met
-    found = thin_lens.filtered(crumbled, met, guides)
+    found = filtered(crumbled, met, guides)
     inside = np.s_[8:52, 12:28]  # beyond the filter's reach of the border, which wraps
     assert np.abs(found - clean)[inside].mean() < 0.2 * np.abs(crumbled - clean)[inside].mean()
+
+
+def test_slices_differ_by_what_stands_out_from_noise_alone():
+    """A wall in five slices: the same light on its left, a shadow in one slice on its right."""
+    rng = np.random.default_rng(0)
+    paint, guides = (np.stack([x] * 5) for x in painted(np.zeros((40, 60))))
+    clean = 2.0 * paint
+    clean[3, :, 30:] *= 0.5
+    noisy = clean * rng.uniform(0.8, 1.2, (5, 40, 60, 1))
+    found = thin_lens.filtered(noisy, paint, guides)
+    alone = np.stack([filtered(*x) for x in zip(noisy, paint, guides)])
+    left, right = np.s_[:, 8:32, 8:22], np.s_[:, 8:32, 38:52]
+    assert found[left].std(axis=0).mean() < 0.1 * alone[left].std(axis=0).mean()
+    levels, expected = (x[right].mean(axis=(1, 2, 3)) for x in (found, clean))
+    np.testing.assert_allclose(levels, expected, rtol=0.08)
 
 
 @pytest.fixture

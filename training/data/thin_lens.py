@@ -8,8 +8,10 @@ So few rays leave two kinds of noise that no camera has. Where the lens blurs an
 meets either side by chance: the edge crumbles instead of being soft. And indirect light flickers.
 Against the first the light is divided by the paint that the same rays met, and multiplied by the
 paint that many more rays meet, which are cheap as they end there. Against the second that quotient
-is averaged among neighbours that look alike through the same lens. A stack takes minutes, so it is
-kept in .data_cache/.
+is averaged among neighbours that look alike through the same lens, and what it differs by between
+slices is kept as far as it stands out from the noise: a wall must not get other blotches in each
+slice, which no lens does and which would pass for texture out of focus. A stack takes minutes, so
+it is kept in .data_cache/.
 """
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from training.data import mitsuba
 from training.data.root import CACHE_FOLDER, DataError
 from training.data.splits import Entry
 
-VERSION = 2
+VERSION = 3
 SAMPLES, GUIDE_SAMPLES, PATH_DEPTH = 36, 144, 6  # squares, as the sampler wants them
 GUIDES = 'd:depth,a:albedo,n:sh_normal'
 RADIUS, WIDTH = 5, 16.0  # of the filter, px and px^2
@@ -41,6 +43,7 @@ BRIGHTEST = 15.0  # of the median; fireflies are brighter
 UNLIKE = np.array([15.0] * 3 + [1.0] * 3 + [1.5])
 NEXT_SHARE = 0.15  # that the eight pixels around one have at least: edges are noisy as well
 LEAST_PAINT = 0.1  # lamps, mirrors and the sky have none
+STANDS_OUT = 3.0  # standard errors by which light differs between slices, or it is the same
 
 
 def aperture_m(f_number: float) -> float:
@@ -138,8 +141,8 @@ def render_stack(archive: Path, scene: str, focus_m: Sequence[float], f_number: 
             slices.append(_slice(mi, loaded, camera, 2 * number))
     # One exposure for all: a camera that sweeps its focus holds it.
     limit = BRIGHTEST * float(np.median([light for light, _, _ in slices]))
-    light = np.stack([filtered(np.minimum(seen, limit), paint, guides)
-                      for seen, paint, guides in slices])
+    light, paint, guides = map(np.stack, zip(*slices))
+    light = filtered(np.minimum(light, limit), paint, guides)
     gain = mitsuba.GREY_LEVEL / max(float(np.median(light.mean(axis=-1))), 1e-6)
     return mitsuba.encoded(gain * light)
 
@@ -159,20 +162,36 @@ def _slice(mi, scene, camera, seed: int) -> tuple[np.ndarray, ...]:
 
 
 def filtered(light: np.ndarray, paint: np.ndarray, guides: np.ndarray) -> np.ndarray:
-    """Average light (H, W, 3) among neighbours with alike guides (H, W, 7); see _slice.
+    """Average light (N, H, W, 3) among neighbours with alike guides (N, H, W, 7); see _slice.
 
-    Where the lens blurs, the guides are blurred as well, so no edge appears or vanishes.
+    Where the lens blurs, the guides are blurred as well, so no edge appears or vanishes. What is
+    averaged is the mean of the slices, and how each differs from it, less what noise would differ
+    by: a shrinkage towards the mean (James and Stein, 1961).
     """
-    scaled = guides * UNLIKE
     falling = light / (paint + LEAST_PAINT)  # what falls onto a surface varies less than texture
-    total, weight = np.zeros_like(light), np.zeros((*light.shape[:2], 1))
+    mean = falling.mean(axis=0)
+    return np.stack([(_neighbours(mean, own, of_slice - mean)) * (own[..., :3] + LEAST_PAINT)
+                     for of_slice, own in zip(falling, guides)])
+
+
+def _neighbours(mean: np.ndarray, guides: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    # Averages of `mean` and of `apart`, and the variance of the latter.
+    scaled = guides * UNLIKE
+    both = np.concatenate([mean, apart, apart ** 2], axis=-1)
+    total = np.zeros_like(both)
+    weight = np.zeros((*mean.shape[:2], 1))
+    squares = np.zeros_like(weight)
     for shift in itertools.product(range(-RADIUS, RADIUS + 1), repeat=2):
-        falling_there, guides_there = (
-            np.roll(x, shift, axis=(0, 1)) for x in (falling, scaled))
-        apart = ((guides_there - scaled) ** 2).sum(axis=-1, keepdims=True)
+        both_there, guides_there = (np.roll(x, shift, axis=(0, 1)) for x in (both, scaled))
+        unlike = ((guides_there - scaled) ** 2).sum(axis=-1, keepdims=True)
         least = NEXT_SHARE if max(map(abs, shift)) == 1 else 0.0
         w = (np.exp(-(shift[0] ** 2 + shift[1] ** 2) / WIDTH)
-             * np.maximum(np.exp(-apart / 2), least))
-        total += w * falling_there
+             * np.maximum(np.exp(-unlike / 2), least))
+        total += w * both_there
         weight += w
-    return total / weight * (guides[..., :3] + LEAST_PAINT)
+        squares += w * w
+    mean, apart, square = np.split(total / weight, 3, axis=-1)
+    variance = np.maximum(square - apart ** 2, 0) * squares / weight ** 2  # of the average
+    kept = 1 - (STANDS_OUT ** 2 * variance.sum(axis=-1, keepdims=True)
+                / np.maximum((apart ** 2).sum(axis=-1, keepdims=True), 1e-12))
+    return mean + np.maximum(kept, 0) * apart
