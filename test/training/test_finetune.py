@@ -217,14 +217,14 @@ def test_a_recipe_is_told_from_a_config_and_other_commands_refuse_it(capsys):
 
 def test_the_shipped_models_recipe_is_taken_over():
     start = read_start('realtime_unet_m')
-    settings = load_config(SHIPPED, ['data=d', 'confidence=true'], FineTune)
+    settings = load_config(SHIPPED, ['data=d'], FineTune)
     config = resolve(settings, start, 'bag', 'd', {})
     assert (config.name, config.model) == ('realtime_unet_m_finetuned', 'realtime_unet_m')
     last = start.config.phases[-1]
     assert {(p.height, p.width) for p in config.phases} == {(last.height, last.width)}
     assert [p.frozen for p in config.phases] == [('stem.', 'encoder.'), ()]
-    assert config.loss == {'name': 'laplace', 'weight': 0.1, 'loss': {
-        **start.config.loss, 'relative': last.relative}}
+    assert config.loss == start.config.loss | {
+        'name': 'laplace', 'loss': start.config.loss['loss'] | {'relative': last.relative}}
     assert config.model_options == {'confidence': True}
     assert config.trusted_range == start.config.trusted_range
     assert config.data.options == {'dataset': 'bag', 'share': 0.3}
@@ -240,7 +240,8 @@ def test_the_shipped_models_recipe_is_taken_over():
 ])
 def test_models_of_other_kinds_are_refused(model, message):
     start = read_start('realtime_unet_m')
-    start = start._replace(config=dataclasses.replace(start.config, model=model))
+    start = start._replace(config=dataclasses.replace(
+        start.config, model=model, model_options={}, loss={'name': 'realtime_unet'}))
     settings = FineTune(recipe='finetune', frozen=Stage(1, 1e-3), unfrozen=Stage(1, 1e-3))
     with pytest.raises(ConfigError, match=message):
         resolve(settings, start, 'bag', 'd', {})
