@@ -171,12 +171,16 @@ def as_table(title: str, summaries: Mapping[str, dict]) -> Table:
     columns = [(f"{source}, {summary['images']}, {kind[4:]}s", summary[kind])
                for source, summary in summaries.items()
                for kind in (('per_image', 'per_pixel') if source == ALL else ('per_image',))]
-    # A column for each source: a row of nine metrics does not fit a terminal of usual width.
+    names = [name for name, _ in columns]
+    rows = [[_cell(scores[metric]) for _, scores in columns] for metric in SHOWN]
+    lines = SHOWN
+    if len(columns) > len(SHOWN):  # what is fewer goes across
+        lines, names, rows = names, SHOWN, zip(*rows)
     table = Table('source, images, mean over', title=title)
-    for name, _ in columns:
-        table.add_column(name, justify='right')
-    for metric in SHOWN:
-        table.add_row(metric, *(_cell(scores[metric]) for _, scores in columns))
+    for name in names:
+        table.add_column(name, justify='right', overflow='fold')
+    for line, cells in zip(lines, rows):
+        table.add_row(line, *cells)
     return table
 
 

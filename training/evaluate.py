@@ -162,7 +162,7 @@ def as_table(table: dict[str, dict]) -> Table:
     columns = ('row', 'n', 'AbsRel', 'RMSE [m]', 'delta1', 'mean depth', 'median', 'gain',
                'difference')
     for name in columns:
-        shown.add_column(name, justify='left' if name == 'row' else 'right')
+        shown.add_column(name, justify='left' if name == 'row' else 'right', overflow='fold')
     for name, row in table.items():
         pairs = [_pair(row[MODEL], metric) for metric in METRICS]
         pairs += [_pair(row[who], 'abs_rel') for who in (MEAN, MEDIAN)]

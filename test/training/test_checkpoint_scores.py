@@ -14,7 +14,7 @@ import torch
 from depth_perception.model_spec import read_spec
 from depth_perception.scoring import Protocol
 from training.checkpoint import write_checkpoint
-from training.checkpoint_scores import predictor, read_request
+from training.checkpoint_scores import SHOWN, as_table, predictor, read_request
 from training.config import Config, ConfigError, Data, Phase
 from training.data import DATASETS
 from training.evaluate import evaluate, main
@@ -63,6 +63,14 @@ def test_aligned_by_the_median_a_constant_is_right_on_even_pictures(two_metres, 
     told = json.loads((tmp_path / 'toy_val.json').read_text())['all']
     assert told['protocol']['align'] == 'median'
     assert told['per_image']['abs_rel']['mean'] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize('sources', [2, 20])
+def test_of_sources_and_metrics_what_is_fewer_goes_across(sources):
+    row = {'images': 3, 'per_image': {x: {'mean': 1.0, 'lo': 0.0, 'hi': 2.0} for x in SHOWN}}
+    table = as_table('x', {f'source {i}': row for i in range(sources)})
+    assert table.row_count == max(sources, len(SHOWN))
+    assert len(table.columns) == 1 + min(sources, len(SHOWN))
 
 
 def test_what_is_left_open_is_as_trained_or_as_published():
