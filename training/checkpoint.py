@@ -21,6 +21,7 @@ from training.registry import build_network
 log = logging.getLogger(__name__)
 
 _PREFIX = 'network.'
+_SURE = 'scale.'  # part of a network that says how sure it is, where it does
 _SHOWN = 5  # names of weights in an error
 
 
@@ -147,7 +148,8 @@ def load_init(network: nn.Module, path: str | Path) -> None:
     part of it. Any other file (``.safetensors``, ``.pth``) holds weights by name: those of the
     whole network as ``training.export`` writes them, or of its encoder alone as torchvision and
     timm publish them. The name of an installed model stands for its ``.safetensors``. Weights of a
-    narrower network are widened where `network` knows how (training.models.widen).
+    narrower network are widened where `network` knows how (training.models.widen). Either of the
+    two may say how sure it is and the other not.
 
     Raises
     ------
@@ -164,11 +166,14 @@ def load_init(network: nn.Module, path: str | Path) -> None:
         _load_by_name(network, Path(path))
         return
     checkpoint = read_checkpoint(path)
-    checkpoint = checkpoint._replace(weights=_widened(network, checkpoint.weights, Path(path)))
+    checkpoint = checkpoint._replace(weights=_fitted(network, checkpoint.weights, Path(path)))
     _load(network, checkpoint, Path(path), partial=checkpoint.encoder_only)
 
 
-def _widened(network: nn.Module, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _fitted(network: nn.Module, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    # What may differ: a start that says how sure it is, and one with fewer channels.
+    if getattr(network, 'confidence', None) is False:
+        weights = {name: value for name, value in weights.items() if not name.startswith(_SURE)}
     if not (hasattr(network, 'widened') and is_narrower(weights, network)):
         return weights
     log.info('%s is narrower than this %s: its channels are copied', path,
@@ -180,7 +185,7 @@ def _load_by_name(network: nn.Module, path: Path) -> None:
     # Of some networks the decoder is published too.
     part = network if hasattr(network, 'load_imagenet') else getattr(network, 'encoder', None)
     try:
-        weights = _widened(network, read_weights(path), path)
+        weights = _fitted(network, read_weights(path), path)
         if weights.keys() ^ network.state_dict().keys() <= _optional(network):
             network.load_state_dict(weights, strict=False)
         elif hasattr(part, 'load_imagenet'):
@@ -197,7 +202,7 @@ def _optional(network: nn.Module) -> set[str]:
     # What a model that did not say how sure it is lacks.
     if not getattr(network, 'confidence', False):
         return set()
-    return {name for name in network.state_dict() if name.startswith('scale.')}
+    return {name for name in network.state_dict() if name.startswith(_SURE)}
 
 
 def _load(network: nn.Module, checkpoint: Checkpoint, path: Path, partial: bool) -> None:

@@ -63,6 +63,17 @@ def test_weights_of_a_model_without_confidence_fit(tmp_path):
     assert (log_scale == math.log(0.2)).all()
 
 
+@pytest.mark.parametrize('suffix', ['.safetensors', '.ckpt'])
+def test_a_model_without_confidence_starts_from_one_with_it(network, tmp_path, suffix):
+    plain, file = tiny(), tmp_path / f'sure{suffix}'
+    if suffix == '.ckpt':
+        save(file, network, CONFIG)
+    else:
+        safetensors.torch.save_file(network.state_dict(), file)
+    load_init(plain, file)
+    assert (plain.head.weight == network.head.weight).all()
+
+
 def test_a_checkpoint_of_a_model_without_confidence_fits_too(tmp_path):
     plain, sure = tiny(), tiny(confidence=True)
     path = tmp_path / 'x.ckpt'
