@@ -94,7 +94,7 @@ class FineTune:
     batch_size: int = 8
     max_zoom: float = 1.3
     confidence: bool = False
-    confidence_weight: float = 0.1
+    confidence_weight: float = 0.01
     photometric: float = 0.3
     held_out: int = 200
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
@@ -195,7 +195,9 @@ def _loss(settings: FineTune, base: Config) -> dict[str, Any]:
         else:
             loss['relative'] = True
     if settings.confidence and loss['name'] not in CONFIDENCE_LOSSES:
-        loss = {'name': 'laplace', 'loss': loss, 'weight': settings.confidence_weight}
+        loss = {'name': 'laplace', 'loss': loss}
+    if loss['name'] in CONFIDENCE_LOSSES:
+        loss['weight'] = settings.confidence_weight
     return loss
 
 

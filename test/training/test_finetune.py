@@ -223,8 +223,9 @@ def test_the_shipped_models_recipe_is_taken_over():
     last = start.config.phases[-1]
     assert {(p.height, p.width) for p in config.phases} == {(last.height, last.width)}
     assert [p.frozen for p in config.phases] == [('stem.', 'encoder.'), ()]
-    assert config.loss == start.config.loss | {
-        'name': 'laplace', 'loss': start.config.loss['loss'] | {'relative': last.relative}}
+    assert config.loss == {
+        'name': 'laplace', 'weight': 0.01,
+        'loss': start.config.loss['loss'] | {'relative': last.relative}}
     assert config.model_options == {'confidence': True}
     assert config.trusted_range == start.config.trusted_range
     assert config.data.options == {'dataset': 'bag', 'share': 0.3}
