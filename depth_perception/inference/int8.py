@@ -1,8 +1,8 @@
 """INT8 for TensorRT: symmetric QDQ pairs around convolutions and products, from real images.
 
-TensorRT takes signed values without zero points and no quantised biases. The first and the last
-convolution stay in floating point: at the input a step of 1/127 is visible, at the output it is
-the step of the depth itself.
+TensorRT takes signed values without zero points and no quantised biases. The first convolution and
+the last before each output stay in floating point: at the input a step of 1/127 is visible, at the
+output it is the step of the depth itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, create_cal
 
 from depth_perception.inference import BackendError
 from depth_perception.inference.bag_images import is_bag, read_bag_images
+from depth_perception.inference.precision import head_layers
 from depth_perception.model_contract import ModelSpec
 from depth_perception.preprocessing import Preprocessor, place
 from depth_perception.sources import SourceError, open_source
@@ -134,7 +135,7 @@ def quantise(model: onnx.ModelProto, tensors: list[np.ndarray], method: str,
     plain = onnx.shape_inference.infer_shapes(model)
     heavy = [node.name for node in plain.graph.node if node.op_type in QUANTISED]
     convolutions = [node.name for node in plain.graph.node if 'Conv' in node.op_type]
-    spared = {*keep, *convolutions[:1], *convolutions[-1:]}
+    spared = {*keep, *convolutions[:1], *head_layers(plain).intersection(convolutions)}
     ranges = _ranges(plain, tensors, method)
     quantiser = QDQQuantizer(
         plain, True, False, QuantType.QInt8, QuantType.QInt8, ranges,

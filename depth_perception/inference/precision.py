@@ -21,6 +21,8 @@ SENSITIVE = frozenset({
     'Softmax', 'LogSoftmax', 'LayerNormalization', 'InstanceNormalization',
     'GroupNormalization', 'ReduceMean', 'ReduceSum', 'ReduceSumSquare', 'ReduceL2', 'Pow',
     'Sqrt', 'Reciprocal', 'Exp', 'Log', 'Erf', 'Div', 'Sigmoid', 'Tanh'})
+#: Operators that do the work.
+HEAVY = frozenset({'Conv', 'ConvTranspose', 'MatMul', 'Gemm'})
 # Inputs by position that these operators want in float32, whatever the others are.
 _FLOAT_INPUTS = {'Resize': (1, 2), 'Upsample': (1,)}
 _LARGEST = float(np.finfo(np.float16).max)
@@ -51,14 +53,26 @@ def layers_named(model: onnx.ModelProto, patterns: Iterable[str]) -> set[str]:
 def mixed_layers(model: onnx.ModelProto) -> set[str]:
     """Layers that ``mixed`` keeps in FP32 unless told otherwise.
 
-    The sensitive operators, and the network's head: everything after the last convolution or
-    product, and that one itself, for there the output gets its unit.
+    The sensitive operators, and the network's heads (:func:`head_layers`), for there the outputs
+    get their unit.
     """
-    heavy = [i for i, node in enumerate(model.graph.node)
-             if node.op_type in ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')]
-    last = heavy[-1] if heavy else 0
-    return {node.name for i, node in enumerate(model.graph.node)
-            if i >= last or node.op_type in SENSITIVE}
+    return head_layers(model) | {
+        node.name for node in model.graph.node if node.op_type in SENSITIVE}
+
+
+def head_layers(model: onnx.ModelProto) -> set[str]:
+    """Layers between the last convolutions or products and the outputs, and those themselves."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    found: set[str] = set()
+    open_values = [output.name for output in model.graph.output]
+    while open_values:
+        node = makers.get(open_values.pop())
+        if node is None or node.name in found:
+            continue
+        found.add(node.name)
+        if node.op_type not in HEAVY:
+            open_values.extend(node.input)
+    return found
 
 
 def named(model: onnx.ModelProto) -> onnx.ModelProto:

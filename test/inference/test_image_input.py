@@ -62,9 +62,9 @@ def test_depth_is_that_of_the_plain_network(shipped):
     model, spec = shipped
     picture = cv2.resize(SCENE, (640, 480))
     tensor = Preprocessor(spec, place(480, 640, spec))(picture)
-    wanted, = session(model).run(None, {'image': tensor})
+    wanted, = session(model).run(['depth'], {'image': tensor})
     folded = fold_image_input(model, spec, ImageInput(480, 640))
-    got, = session(folded).run(None, {'image_rgb': picture[None]})
+    got, = session(folded).run(['depth'], {'image_rgb': picture[None]})
     assert np.abs(np.exp(got - wanted) - 1).mean() < 0.01
 
 
@@ -73,9 +73,9 @@ def test_each_camera_of_a_batch_gets_its_own_depth(shipped):
     pictures = np.stack([cv2.resize(SCENE, (320, 240)), np.full((240, 320, 3), 90, np.uint8)])
     one = session(fold_image_input(model, spec, ImageInput(240, 320)))
     both = session(fold_image_input(set_batch(model, 2), spec, ImageInput(240, 320)))
-    got, = both.run(None, {'image_rgb': pictures})
+    got, = both.run(['depth'], {'image_rgb': pictures})
     for picture, depth in zip(pictures, got):
-        alone, = one.run(None, {'image_rgb': picture[None]})
+        alone, = one.run(['depth'], {'image_rgb': picture[None]})
         np.testing.assert_allclose(depth, alone[0], atol=1e-4)
 
 

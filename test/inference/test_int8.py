@@ -51,12 +51,13 @@ def of_kind(model, kind):
     return [node for node in model.graph.node if node.op_type == kind]
 
 
-def test_all_but_the_first_and_the_last_convolution_are_quantised(quantised):
+def test_all_but_the_first_convolution_and_the_last_of_each_output_are_quantised(quantised):
     makers = {output: node for node in quantised.graph.node for output in node.output}
-    quantised_inputs = [makers.get(node.input[1]) is not None
-                        and makers[node.input[1]].op_type == 'DequantizeLinear'
-                        for node in of_kind(quantised, 'Conv')]
-    assert quantised_inputs == [False, *[True] * (len(quantised_inputs) - 2), False]
+    spared = [number for number, node in enumerate(of_kind(quantised, 'Conv'))
+              if makers.get(node.input[1]) is None
+              or makers[node.input[1]].op_type != 'DequantizeLinear']
+    # the first; that of depth; of how sure it is one at half of the size and one at all of it
+    assert spared == [0, 18, 23, 24]
 
 
 def test_values_are_signed_and_symmetric_as_tensorrt_takes_them(quantised):

@@ -78,7 +78,7 @@ class LayerByLayer:
         for session, inputs, outputs in self._layers:
             answers = session.run(list(outputs), {name: values[name] for name in inputs})
             values.update(zip(outputs, answers))
-        return values['depth'][0, 0], None
+        return values['depth'][0, 0], values['confidence'][0, 0]
 
 
 def half(model, keep=()):
@@ -87,6 +87,11 @@ def half(model, keep=()):
 
 def convolutions(model):
     return [node for node in model.graph.node if node.op_type == 'Conv']
+
+
+def head(model):
+    """Which convolution gives depth; others after it say how sure the network is."""
+    return [node.input[1] for node in convolutions(model)].index('network.head.weight')
 
 
 def change(model, name, edit):
@@ -117,7 +122,7 @@ def one_channel_zeroed(model):
 def overflowing_in_fp16(model):
     # The same network in FP32: a layer scaled up to the largest weights that FP16 has, the next
     # one down. ReLU between them lets the scale through.
-    scaled, following = convolutions(model)[-3:-1]
+    scaled, following = convolutions(model)[head(model) - 2:head(model)]
     [weight] = [t for t in model.graph.initializer if t.name == scaled.input[1]]
     factor = 6e4 / np.abs(numpy_helper.to_array(weight)).max()
     for name in scaled.input[1:3]:
@@ -132,19 +137,18 @@ def red_and_blue_swapped(model):
 
 
 def three_percent_too_far(model):
-    change(model, convolutions(model)[-1].input[2], lambda bias: bias + math.log(1.03))
+    change(model, convolutions(model)[head(model)].input[2], lambda bias: bias + math.log(1.03))
     return model
 
 
 def nan_in_one_pixel(model):
-    [output] = model.graph.output
-    last = model.graph.node[-1]
+    [last] = [node for node in model.graph.node if 'depth' in node.output]
     last.output[0] = 'sound'
     model.graph.initializer.extend([
         numpy_helper.from_array(np.array([[0, 0, 20, 30]]), 'where'),
         numpy_helper.from_array(np.array([np.nan], np.float32), 'what')])
     model.graph.node.append(helper.make_node(
-        'ScatterND', ['sound', 'where', 'what'], [output.name]))
+        'ScatterND', ['sound', 'where', 'what'], ['depth']))
     return model
 
 
