@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip('mcap')
 pytest.importorskip('rosbags')
+Image = pytest.importorskip('sensor_msgs.msg').Image
 
 ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 160, 120
@@ -22,6 +23,8 @@ def camera_and_depth(graph, make_model):
     graph.spawn('camera_node', {'width': WIDTH, 'height': HEIGHT, 'rate_hz': 15.0, 'seed': 4,
                                 'frame_id': 'eye'})
     graph.spawn('depth_node', {'model': str(make_model())})
+    # A camera that still renders its first picture would lack it in the recording.
+    graph.listen('image', Image).wait(timeout=60.0)
 
 
 def record(output, *arguments):
@@ -33,7 +36,8 @@ def record(output, *arguments):
 
 def test_what_live_nodes_publish_is_recorded_and_prepared_for_training(
         graph, camera_and_depth, tmp_path):
-    with record(tmp_path / 'drive', '--seconds', '4', '--split-size', '600K') as process:
+    # Of these seconds a busy machine may take several to find the publishers.
+    with record(tmp_path / 'drive', '--seconds', '10', '--split-size', '600K') as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert 'read back and whole' in said and '/depth_node/' not in said
