@@ -24,7 +24,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, create_cal
 
 from depth_perception.inference import BackendError
 from depth_perception.inference.bag_images import is_bag, read_bag_images
-from depth_perception.inference.precision import head_layers
+from depth_perception.inference.precision import HEAVY, head_layers
 from depth_perception.model_contract import ModelSpec
 from depth_perception.preprocessing import Preprocessor, place
 from depth_perception.sources import SourceError, open_source
@@ -32,7 +32,6 @@ from depth_perception.sources import SourceError, open_source
 _LOG = logging.getLogger(__name__)
 
 METHODS = {'percentile': CalibrationMethod.Percentile, 'entropy': CalibrationMethod.Entropy}
-QUANTISED = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
 LIMIT = 0.05        # largest median relative error of depth that is accepted
 _HELD_BACK = 4      # each so many-th image judges, the others calibrate
 _FEWEST = 8
@@ -133,13 +132,13 @@ def quantise(model: onnx.ModelProto, tensors: list[np.ndarray], method: str,
              keep: Iterable[str] = ()) -> onnx.ModelProto:
     """Put QDQ pairs into `model`, with ranges from `tensors`; nodes must have names."""
     plain = onnx.shape_inference.infer_shapes(model)
-    heavy = [node.name for node in plain.graph.node if node.op_type in QUANTISED]
+    heavy = [node.name for node in plain.graph.node if node.op_type in HEAVY]
     convolutions = [node.name for node in plain.graph.node if 'Conv' in node.op_type]
     spared = {*keep, *convolutions[:1], *head_layers(plain).intersection(convolutions)}
     ranges = _ranges(plain, tensors, method)
     quantiser = QDQQuantizer(
         plain, True, False, QuantType.QInt8, QuantType.QInt8, ranges,
-        [name for name in heavy if name not in spared], sorted(spared), list(QUANTISED),
+        [name for name in heavy if name not in spared], sorted(spared), sorted(HEAVY),
         {'ActivationSymmetric': True, 'WeightSymmetric': True, 'QuantizeBias': False})
     quantiser.quantize_model()
     return quantiser.model.model
@@ -169,7 +168,7 @@ def _ranges(model: onnx.ModelProto, tensors: list[np.ndarray], method: str):
         file = Path(folder) / 'model.onnx'
         onnx.save_model(model, str(file), save_as_external_data=model.ByteSize() > (1 << 30))
         calibrator = create_calibrator(
-            file, list(QUANTISED), str(Path(folder) / 'augmented.onnx'),
+            file, sorted(HEAVY), str(Path(folder) / 'augmented.onnx'),
             METHODS[method], extra_options={'symmetric': True})
         with contextlib.redirect_stdout(io.StringIO()):     # it prints its progress
             for tensor in tensors:  # one by one: it keeps the activations of what it is given

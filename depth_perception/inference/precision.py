@@ -63,16 +63,15 @@ def mixed_layers(model: onnx.ModelProto) -> set[str]:
 def head_layers(model: onnx.ModelProto) -> set[str]:
     """Layers between the last convolutions or products and the outputs, and those themselves."""
     makers = {output: node for node in model.graph.node for output in node.output}
-    found: set[str] = set()
     open_values = [output.name for output in model.graph.output]
+    found: set[str] = set()  # values, which have names of their own where nodes need not
     while open_values:
-        node = makers.get(open_values.pop())
-        if node is None or node.name in found:
-            continue
-        found.add(node.name)
-        if node.op_type not in HEAVY:
-            open_values.extend(node.input)
-    return found
+        value = open_values.pop()
+        if value in makers and value not in found:
+            found.add(value)
+            if makers[value].op_type not in HEAVY:
+                open_values.extend(makers[value].input)
+    return {makers[value].name for value in found}
 
 
 def named(model: onnx.ModelProto) -> onnx.ModelProto:

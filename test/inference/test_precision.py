@@ -8,7 +8,13 @@ from onnx import TensorProto, helper, numpy_helper
 import onnxruntime as ort
 import pytest
 
-from depth_perception.inference.precision import layers_named, mixed_layers, named, to_fp16
+from depth_perception.inference.precision import (
+    head_layers,
+    layers_named,
+    mixed_layers,
+    named,
+    to_fp16,
+)
 from depth_perception.model_spec import DEFAULT_MODEL, ModelError, find_model, read_spec
 
 RNG = np.random.default_rng(0)
@@ -78,6 +84,18 @@ def test_the_layers_that_are_named_stay_in_float32(shipped):
 def test_a_layer_that_does_not_exist_names_the_nearest(shipped):
     with pytest.raises(ModelError, match="'node_Conv_21'; did you mean 'node_Conv_21[0-9]'"):
         layers_named(named(shipped[0]), ['node_Conv_21'])
+
+
+def test_each_output_has_a_head_of_its_own():
+    nodes = [helper.make_node('Conv', ['image', 'w'], ['a'], 'first'),
+             helper.make_node('Conv', ['a', 'w'], ['b'], 'far'),
+             helper.make_node('Exp', ['b'], ['depth']),
+             helper.make_node('Conv', ['a', 'w'], ['c'], 'sure'),
+             helper.make_node('Neg', ['c'], ['d']),
+             helper.make_node('Abs', ['d'], ['confidence'])]
+    model = graph(nodes, {'w': np.full((3, 3, 1, 1), 0.1, np.float32)})
+    model.graph.output.append(helper.make_tensor_value_info('confidence', TensorProto.FLOAT, ANY))
+    assert head_layers(model) == {'far', 'sure', ''}  # three nodes have no name
 
 
 def test_mixed_keeps_sums_and_the_head():

@@ -71,7 +71,7 @@ def test_the_filter_averages_noise_but_neither_texture_nor_edges():
     found = filtered(noisy, paint, guides)
     assert np.abs(found - clean).mean() < 0.35 * np.abs(noisy - clean).mean()
     step = found[8:32, 22].mean() - found[8:32, 17].mean()
-    assert step == pytest.approx(1.2, abs=0.15)
+    assert step == pytest.approx(1.2, abs=0.1)
 
 
 def test_an_edge_that_the_lens_blurs_does_not_crumble():

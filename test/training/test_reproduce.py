@@ -13,10 +13,8 @@ from torch.utils.data import Dataset
 
 from training import comparison_runs, comparison_scores, task
 from training.checkpoint import load_model
-from training.comparison_report import FAILS, HOLDS, OPEN, judge
 from training.comparison_runs import config_of
-from training.comparisons import COMPARISONS, Claim
-from training.config import ConfigError, load_config
+from training.config import ConfigError
 from training.data import DATASETS
 from training.data.mixed import DEFAULT_VIEWS
 from training.models import MODELS
@@ -25,8 +23,7 @@ from training.models.realtime_unet import tiny as tiny_realtime
 from training.models.resnet import BasicBlock, ResNet
 from training.models.unet import tiny as tiny_unet
 from training.models.unetpp import tiny as tiny_unetpp
-from training.registry import check
-from training.reproduce import CONFIGS, main, plan, read_setup, reproduce
+from training.reproduce import main, read_setup, reproduce
 
 SMALL = ('phases.0.height=32', 'phases.0.width=64', 'phases.0.batch_size=2', 'phases.0.steps=2',
          'data.workers=0', 'trainer.threads=1', 'trainer.accelerator=cpu',
@@ -295,48 +292,3 @@ def test_a_comparison_that_does_not_exist_lists_what_does():
 def test_shares_of_labels_are_refused_where_they_cannot_be_taken():
     with pytest.raises(ConfigError, match='of mixed only'):
         read_setup('unetpp', ('data.dataset=folder', 'data.root=/nowhere'))
-
-
-def cells_with(**values):
-    return {name: {'scores': {'rmse': {'values': x, 'mean': sum(x) / len(x)},
-                              'delta1': {'values': x, 'mean': sum(x) / len(x)},
-                              'parameters': {'values': x[:1], 'mean': x[0]}}}
-            for name, x in values.items()}
-
-
-@pytest.mark.parametrize(('a', 'b', 'lower', 'higher'), [
-    ([1.0, 2.0], [1.5, 2.5], HOLDS, FAILS),
-    ([1.0, 3.0], [1.5, 2.5], OPEN, OPEN),
-    ([2.0, 3.0], [1.5, 2.5], FAILS, HOLDS),
-    ([2.0, 2.0], [2.0, 2.0], FAILS, FAILS),  # equal is no better
-])
-def test_a_claim_holds_where_every_seed_says_so(a, b, lower, higher):
-    cells = cells_with(a=a, b=b)
-    assert judge(Claim('', 'rmse', 'a', 'b'), cells)['verdict'] == lower
-    assert judge(Claim('', 'delta1', 'a', 'b'), cells)['verdict'] == higher
-
-
-def test_a_claimed_factor_must_be_reached():
-    cells = cells_with(a=[100.0], b=[1500.0])
-    reached = judge(Claim('', 'parameters', 'a', 'b', 14.0), cells)
-    assert (reached['verdict'], reached['ours']) == (HOLDS, '100 against 1,500, 15.0 times')
-    assert judge(Claim('', 'parameters', 'a', 'b', 16.0), cells)['verdict'] == FAILS
-
-
-@pytest.mark.parametrize('name', COMPARISONS)
-def test_the_shipped_configs_fit_their_comparison(name, monkeypatch):
-    monkeypatch.undo()  # the papers' own networks
-    setup, seeds = read_setup(name)
-    assert (setup.minutes, seeds) == (3, 3)
-    assert setup.base.trainer.ema_decay == 0  # an average would hold the start of a short run
-    cells = {cell.name for cell in setup.comparison.cells}
-    assert all({x.better, x.worse} <= cells for x in setup.comparison.claims)
-    assert 'minutes of training in all' in plan(setup, seeds)
-
-
-@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*_nyu.yaml')), ids=lambda p: p.stem)
-def test_the_full_data_configs_name_what_exists(path, monkeypatch):
-    monkeypatch.undo()
-    if path.stem.startswith('spark'):
-        pytest.skip('a config of training.pretrain')
-    check(load_config(path))

@@ -170,12 +170,12 @@ def filtered(light: np.ndarray, paint: np.ndarray, guides: np.ndarray) -> np.nda
     """
     falling = light / (paint + LEAST_PAINT)  # what falls onto a surface varies less than texture
     mean = falling.mean(axis=0)
-    return np.stack([(_neighbours(mean, own, of_slice - mean)) * (own[..., :3] + LEAST_PAINT)
+    return np.stack([_shrunk_average(mean, of_slice - mean, own) * (own[..., :3] + LEAST_PAINT)
                      for of_slice, own in zip(falling, guides)])
 
 
-def _neighbours(mean: np.ndarray, guides: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    # Averages of `mean` and of `apart`, and the variance of the latter.
+def _shrunk_average(mean: np.ndarray, apart: np.ndarray, guides: np.ndarray) -> np.ndarray:
+    # The average of `mean`, plus that of `apart` as far as it stands out from its own noise.
     scaled = guides * UNLIKE
     both = np.concatenate([mean, apart, apart ** 2], axis=-1)
     total = np.zeros_like(both)
